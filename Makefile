@@ -49,6 +49,11 @@ unit: setup  ## the fast tests only (under 90 s once built)
 lint: setup  ## formatting, types, layers, clippy, and the stub of the Rust module
 	scripts/lint
 
+.PHONY: audit
+audit:  ## licences, duplicates and sources of the crates (cargo-deny)
+	@command -v cargo-deny >/dev/null || { echo "audit: cargo-deny is missing (cargo install cargo-deny)" >&2; exit 1; }
+	cargo deny --locked check bans licenses sources
+
 .PHONY: shape
 shape:  ## print the files, functions, classes and folders larger than the house style aims at
 	@$(PYTHON) scripts/shape
@@ -75,7 +80,7 @@ lock: .build/python.stamp  ## resolve requirements.lock, package-lock.json and C
 
 .PHONY: clean
 clean:  ## remove everything that these targets made, the environment too
-	rm -rf .build .venv node_modules dist target crates/patched src/isotape/web/static/built src/isotape/*.so
+	rm -rf .build .venv node_modules dist target crates/patched src/isotape/web/static/built src/isotape/*.so src/isotape/third_party_licences.txt
 	find src tests bench scripts -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 
 # -- the steps of setup -------------------------------------------------------------------------------------------------------------------
@@ -102,7 +107,11 @@ clean:  ## remove everything that these targets made, the environment too
 	scripts/patch-crates
 	touch $@
 
-.build/wheel: .build/python.stamp .build/web.stamp .build/crates.stamp LICENSE NOTICE $(RUST) $(PACKAGE)
+.build/licences.stamp: scripts/third-party-licences Cargo.lock .build/crates.stamp
+	scripts/third-party-licences
+	touch $@
+
+.build/wheel: .build/python.stamp .build/web.stamp .build/crates.stamp .build/licences.stamp LICENSE NOTICE $(RUST) $(PACKAGE)
 	rm -rf dist
 	$(VENV)/bin/maturin build --quiet --release --locked --out dist
 	touch $@
