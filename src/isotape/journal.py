@@ -1,7 +1,7 @@
 """Journals as folders on disk: find them, seal what a crash left open, read the facts of their first record.
 
-Before it: the engine's journal thread, which writes them. After it: assets/, which reads them. Nothing here changes a recorded byte
-except the torn tail that a crash leaves, which `recover` cuts where the first record fails its checksum.
+Before it: the engine's journal thread, which writes them. After it: assets/, which reads them. Nothing here changes
+a recorded byte except the torn tail that a crash leaves, which `recover` cuts where a record first fails its checksum.
 """
 
 import json
