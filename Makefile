@@ -113,7 +113,7 @@ clean:  ## remove everything that these targets made, the environment too
 
 .build/wheel: .build/python.stamp .build/web.stamp .build/crates.stamp .build/licences.stamp LICENSE NOTICE $(RUST) $(PACKAGE)
 	rm -rf dist
-	$(VENV)/bin/maturin build --quiet --release --locked --out dist
+	$(VENV)/bin/maturin build --quiet --release --locked --interpreter $(PY) --out dist
 	touch $@
 
 .build/wheel.stamp: .build/wheel
@@ -121,5 +121,6 @@ clean:  ## remove everything that these targets made, the environment too
 	touch $@
 
 .build/core.stamp: .build/python.stamp .build/web.stamp .build/crates.stamp pyproject.toml $(RUST)
-	VIRTUAL_ENV="$(CURDIR)/$(VENV)" $(VENV)/bin/maturin develop --quiet --locked
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(PY) -m pip install --quiet --disable-pip-version-check \
+	  --no-deps --no-index --no-build-isolation --editable .
 	touch $@

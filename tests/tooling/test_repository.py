@@ -93,3 +93,11 @@ def test_every_ignored_rust_test_names_what_is_missing() -> None:
     rust = [path for path in tracked() if path.suffix == ".rs"]
     ignored = re.compile(r"#\[ignore(?! = \"[^\"]* missing)")
     assert not [where for where, line in lines(rust) if ignored.search(line)]
+
+
+def test_only_the_engine_the_journal_and_the_assets_call_the_rust_module() -> None:
+    """The import linter cannot see a compiled module, so its rule stands here."""
+    allowed = ("src/isotape/engine", "src/isotape/journal.py", "src/isotape/assets")
+    source = [path for path in tracked() if path.suffix == ".py" and path.is_relative_to(ROOT / "src")]
+    calls = [where for where, line in lines(source) if re.search(r"^\s*(from|import) .*\b_core\b", line)]
+    assert not [where for where in calls if not where.startswith(allowed)]
