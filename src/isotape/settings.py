@@ -5,9 +5,9 @@ Read once at start from `ISOTAPE_*` in the environment; the composition root pas
 
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 VIDEO_CODECS = ("H264", "VP9", "AV1", "VP8")
@@ -26,7 +26,9 @@ class Settings(BaseSettings):
     access_key: str = Field("", description="App access key; empty: made at first start, kept in credentials.json.")
     app_secret: SecretStr = Field(SecretStr(""), description="App secret (HS256 key); empty: made at first start.")
 
-    rtc_ip: str = Field("", description="Address announced to browsers for media; empty: the host, or this machine's own.")
+    rtc_ip: str = Field(
+        "", description="Address announced to browsers for media; empty: `host`, which must then be real."
+    )
     rtc_port: int = Field(0, ge=0, le=65535, description="UDP port of all media; 0 takes a free one.")
     video_codecs: Annotated[tuple[str, ...], NoDecode] = Field(
         VIDEO_CODECS, description="Order of preference in the SDP answer. H264 first: most assets are then MP4."
@@ -41,10 +43,14 @@ class Settings(BaseSettings):
         (), description="Private addresses or networks (CIDR) that webhooks may reach, comma separated."
     )
 
-    journal_sync_ms: int = Field(250, ge=10, le=5_000, description="Group sync of all journals; bounds what a power cut takes.")
+    journal_sync_ms: int = Field(
+        250, ge=10, le=5_000, description="Group sync of all journals; bounds what a power cut takes."
+    )
     peer_grace_s: float = Field(60.0, ge=0, description="How long a lost peer may come back; the SDK tries for 60 s.")
     journal_retention_h: float = Field(24.0, ge=0, description="Journals stay this long after their asset is verified.")
-    drain_s: float = Field(20.0, ge=0, description="How long a stop waits for jobs before handing them to the next start.")
+    drain_s: float = Field(
+        20.0, ge=0, description="How long a stop waits for jobs before handing them to the next start."
+    )
     log_format: str = Field("text", pattern="^(text|json)$", description="Shape of log lines on stderr.")
 
     @field_validator("video_codecs", "webhook_allow", mode="before")
@@ -68,6 +74,12 @@ class Settings(BaseSettings):
             ip_address(value)
         return value
 
+    @model_validator(mode="after")
+    def _announceable(self) -> Self:
+        if not self.rtc_ip and self.host in ("0.0.0.0", "::"):  # noqa: S104  compared, not bound
+            raise ValueError(f"host {self.host} is no address that browsers can send media to: set ISOTAPE_RTC_IP")
+        return self
+
     @property
     def journal_root(self) -> Path:
         return self.data_dir / "journals"
@@ -75,6 +87,16 @@ class Settings(BaseSettings):
     @property
     def resolved_database_url(self) -> str:
         return self.database_url or f"sqlite+aiosqlite:///{self.data_dir / 'isotape.db'}"
+
+    @property
+    def rtc_bind(self) -> str:
+        """The media socket listens where HTTP does; an IPv6 address stands in brackets."""
+        return f"[{self.host}]" if ":" in self.host else self.host
+
+    @property
+    def storage_folder(self) -> Path:
+        """The folder of a file:// storage URL."""
+        return Path(self.resolved_storage_url.removeprefix("file://"))
 
     @property
     def resolved_storage_url(self) -> str:

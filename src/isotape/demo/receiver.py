@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import hmac
 import json
+from contextlib import suppress
 from typing import Any, Self
 
 _MAX_BODY_BYTES = 1 << 20
@@ -15,6 +16,7 @@ class Receiver:
     def __init__(self, secret: str) -> None:
         self._secret = secret.encode()
         self._server: asyncio.Server | None = None
+        self._arrived = asyncio.Condition()
         self.received: list[dict[str, Any]] = []
 
     @property
@@ -30,13 +32,24 @@ class Receiver:
         assert self._server is not None
         self._server.close()
 
+    async def wait_for(self, event_type: str, count: int, timeout_s: float) -> None:
+        """Returns when `count` events of that type are here, or when the time is over."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s), self._arrived:
+                await self._arrived.wait_for(lambda: self._count(event_type) >= count)
+
+    def _count(self, event_type: str) -> int:
+        return sum(event["type"] == event_type for event in self.received)
+
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
         headers = dict(line.split(": ", 1) for line in head.split("\r\n")[1:] if ": " in line)
         body = await reader.readexactly(min(int(headers.get("content-length", "0")), _MAX_BODY_BYTES))
         good = self._is_signed(body, headers.get("x-100ms-signature", ""))
         if good:
-            self.received.append(json.loads(body))
+            async with self._arrived:
+                self.received.append(json.loads(body))
+                self._arrived.notify_all()
         writer.write(
             b"HTTP/1.1 %s\r\nContent-Length: 0\r\nConnection: close\r\n\r\n" % (b"200 OK" if good else b"401 Bad")
         )
