@@ -1,1 +1,23 @@
-//! Placeholder of the worker crate.
+//! The engine: the media plane with its socket, its threads and its journals.
+//!
+//! Before it stands Python, which sends commands and reads events; in it run two threads: the *shard*
+//! (socket, sessions, forwarding) and the *journal thread* (disk). Packets go from the shard to the
+//! journal thread in batches; nothing on that way waits for Python, and the shard never waits for a
+//! disk.
+//!
+//! This is the only crate with sockets and threads. It must never drop anything without counting it.
+//!
+//! Read in this order: [`command`], `shard`, `intake`, `writer`, `socket`, then the small parts.
+
+mod clock;
+pub mod command;
+mod engine;
+mod error;
+mod events;
+mod intake;
+mod shard;
+mod socket;
+mod writer;
+
+pub use engine::{Engine, EngineConfig};
+pub use error::Error;

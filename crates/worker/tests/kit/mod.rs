@@ -1,0 +1,309 @@
+//! A str0m client over a real socket, which joins as a browser would: it offers on its publish
+//! connection and answers on its subscribe connection.
+
+use std::net::{SocketAddr, UdpSocket};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use isotape_worker::{Engine, EngineConfig};
+use serde_json::{Value, json};
+use str0m::change::{SdpAnswer, SdpOffer};
+use str0m::media::{Direction, MediaKind, Mid};
+use str0m::net::{Protocol, Receive};
+use str0m::rtp::{ExtensionValues, RtpPacket, RtpWrite};
+use str0m::{Candidate, Event, Input, Output, Rtc};
+
+/// How long any one condition may take on a loaded machine.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The engine and the events that nobody has asked for yet.
+pub struct Server {
+    pub engine: Engine,
+    pub events: Vec<Value>,
+    requests: u64,
+}
+
+impl Server {
+    pub fn start(journal_root: &Path) -> Self {
+        Self::start_with(journal_root, &["H264", "VP9", "AV1", "VP8"])
+    }
+
+    pub fn start_with(journal_root: &Path, video_codecs: &[&str]) -> Self {
+        let config = json!({"bind": "127.0.0.1:0", "announce": ["127.0.0.1"], "journal_root": journal_root,
+            "video_codecs": video_codecs, "sync_interval_ms": 50});
+        let config: EngineConfig = serde_json::from_value(config).unwrap();
+        Self { engine: Engine::start(config).unwrap(), events: Vec::new(), requests: 0 }
+    }
+
+    pub fn collect(&mut self) {
+        self.events.extend(self.engine.poll().iter().map(|text| serde_json::from_str::<Value>(text).unwrap()));
+    }
+
+    /// Sends a command; returns the number of its reply.
+    pub fn send(&mut self, mut command: Value) -> u64 {
+        self.requests += 1;
+        command["request"] = self.requests.into();
+        self.engine.command(&command.to_string()).unwrap();
+        self.requests
+    }
+
+    /// Takes the first event that fits, if it is there.
+    pub fn take(&mut self, fits: impl Fn(&Value) -> bool) -> Option<Value> {
+        self.collect();
+        let at = self.events.iter().position(fits)?;
+        Some(self.events.remove(at))
+    }
+
+    /// Waits for an event while nothing else runs.
+    pub fn wait(&mut self, fits: impl Fn(&Value) -> bool) -> Value {
+        let until = Instant::now() + PATIENCE;
+        while Instant::now() < until {
+            if let Some(event) = self.take(&fits) {
+                return event;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        panic!("no such event; there are {:?}", self.events);
+    }
+
+    /// Sends a command and waits for its reply, good or bad.
+    pub fn ask(&mut self, command: Value) -> Value {
+        let request = self.send(command);
+        self.wait(|event| event["event"] == "reply" && event["request"] == request)
+    }
+
+    /// As `ask`, for a command that must succeed.
+    pub fn ok(&mut self, command: Value) -> Value {
+        let reply = self.ask(command);
+        assert!(reply["error"].is_null(), "{reply}");
+        reply["ok"].clone()
+    }
+}
+
+/// One PeerConnection of the client.
+pub struct Session {
+    pub rtc: Rtc,
+    socket: UdpSocket,
+    address: SocketAddr,
+    pub packets: Vec<RtpPacket>,
+    pub texts: Vec<String>,
+    pub channel: Option<str0m::channel::ChannelId>,
+    pub key_frames_asked: u32,
+    /// Of the datagrams to send, those to leave out: every n-th RTP packet.
+    pub lose_every: Option<u64>,
+    sent: u64,
+}
+
+impl Session {
+    pub fn new() -> Self {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let address = socket.local_addr().unwrap();
+        let mut rtc = Rtc::builder().set_rtp_mode(true).build(Instant::now());
+        rtc.add_local_candidate(Candidate::host(address, "udp").unwrap());
+        Self {
+            rtc,
+            socket,
+            address,
+            packets: Vec::new(),
+            texts: Vec::new(),
+            channel: None,
+            key_frames_asked: 0,
+            lose_every: None,
+            sent: 0,
+        }
+    }
+
+    /// Sends and receives what is there now.
+    pub fn turn(&mut self) {
+        let mut buffer = [0; 2000];
+        while let Ok((length, source)) = self.socket.recv_from(&mut buffer) {
+            let received = Receive::new(Protocol::Udp, source, self.address, &buffer[..length]);
+            if let Ok(received) = received {
+                self.rtc.handle_input(Input::Receive(Instant::now(), received)).unwrap();
+                self.drain();
+            }
+        }
+        self.rtc.handle_input(Input::Timeout(Instant::now())).unwrap();
+        self.drain();
+    }
+
+    fn drain(&mut self) {
+        loop {
+            match self.rtc.poll_output().unwrap() {
+                Output::Timeout(_) => return,
+                Output::Transmit(transmit) => {
+                    let is_rtp = transmit.contents.first().is_some_and(|byte| (128..192).contains(byte))
+                        && !(192..224).contains(&transmit.contents[1]);
+                    self.sent += u64::from(is_rtp);
+                    let is_lost = is_rtp && self.lose_every.is_some_and(|every| self.sent % every == 0);
+                    if !is_lost {
+                        self.socket.send_to(&transmit.contents, transmit.destination).unwrap();
+                    }
+                }
+                Output::Event(Event::RtpPacket(packet)) => self.packets.push(packet),
+                Output::Event(Event::ChannelOpen(id, _)) => self.channel = Some(id),
+                Output::Event(Event::ChannelData(data)) => {
+                    self.texts.push(String::from_utf8(data.data).unwrap());
+                }
+                Output::Event(Event::KeyframeRequest(_)) => self.key_frames_asked += 1,
+                Output::Event(_) => {}
+            }
+        }
+    }
+}
+
+/// A published Track: what the map says, and what is sent.
+pub struct Source {
+    pub track_id: String,
+    pub kind: &'static str,
+    pub mid: Mid,
+    pub journal: Value,
+    pub sequence: u64,
+    pub timestamp: u32,
+}
+
+pub struct Client {
+    pub peer: String,
+    pub publish: Session,
+    pub subscribe: Session,
+    pub sources: Vec<Source>,
+}
+
+impl Client {
+    pub fn new(peer: &str) -> Self {
+        Self { peer: peer.into(), publish: Session::new(), subscribe: Session::new(), sources: Vec::new() }
+    }
+
+    /// Offers a data channel and then one m-line a Track, as the SDK does; returns the last answer.
+    pub fn join(&mut self, server: &mut Server, room: &str, tracks: &[(&'static str, &str, Value)]) -> String {
+        server.ok(json!({"command": "add_peer", "room": room, "peer": self.peer}));
+        let mut api = self.publish.rtc.sdp_api();
+        api.add_channel("ion-sfu".into());
+        let offer = api_apply(api);
+        let mut answer = self.negotiate(server, offer);
+        for (kind, track_id, journal) in tracks {
+            answer = self.add_track(server, kind, track_id, journal.clone());
+        }
+        answer
+    }
+
+    pub fn add_track(&mut self, server: &mut Server, kind: &'static str, track_id: &str, journal: Value) -> String {
+        let mut api = self.publish.rtc.sdp_api();
+        let media = if kind == "audio" { MediaKind::Audio } else { MediaKind::Video };
+        let ids = (Some(format!("stream-{}", self.peer)), Some(track_id.to_owned()));
+        let mid = api.add_media(media, Direction::SendOnly, ids.0, ids.1, None);
+        let source = Source { track_id: track_id.into(), kind, mid, journal, sequence: 7_000, timestamp: 90_000 };
+        self.sources.push(source);
+        let offer = api_apply(api);
+        self.negotiate(server, offer)
+    }
+
+    /// Stops a Track: its m-line goes inactive and its id leaves the map.
+    pub fn remove_track(&mut self, server: &mut Server, track_id: &str) {
+        let at = self.sources.iter().position(|source| source.track_id == track_id).unwrap();
+        let source = self.sources.remove(at);
+        let mut api = self.publish.rtc.sdp_api();
+        api.set_direction(source.mid, Direction::Inactive);
+        let offer = api_apply(api);
+        self.negotiate(server, offer);
+    }
+
+    pub fn map(&self) -> Value {
+        let stream_id = format!("stream-{}", self.peer);
+        let entry = |source: &Source| json!({"track_id": source.track_id, "stream_id": stream_id, "kind": source.kind,
+            "source": "regular", "muted": false, "journal": source.journal});
+        self.sources.iter().map(entry).collect()
+    }
+
+    fn negotiate(&mut self, server: &mut Server, (offer, pending): (SdpOffer, str0m::change::SdpPendingOffer)) -> String {
+        let command = json!({"command": "publish_offer", "peer": self.peer, "sdp": offer.to_sdp_string(), "tracks": self.map()});
+        let answer = server.ok(command);
+        assert_eq!(answer["unmatched"], json!([]));
+        let text = answer["sdp"].as_str().unwrap().to_owned();
+        let answer = SdpAnswer::from_sdp_string(&text).unwrap();
+        self.publish.rtc.sdp_api().accept_answer(pending, answer).unwrap();
+        text
+    }
+
+    /// Answers the subscribe offers that wait; returns them.
+    pub fn answer_offers(&mut self, server: &mut Server) -> Vec<String> {
+        let mut offers = Vec::new();
+        let peer = self.peer.clone();
+        while let Some(event) = server.take(|event| event["event"] == "subscribe_offer" && event["peer"] == peer.as_str()) {
+            let text = event["sdp"].as_str().unwrap().to_owned();
+            let offer = SdpOffer::from_sdp_string(&text).unwrap();
+            let answer = self.subscribe.rtc.sdp_api().accept_offer(offer).unwrap();
+            server.ok(json!({"command": "subscribe_answer", "peer": peer, "sdp": answer.to_sdp_string()}));
+            offers.push(text);
+        }
+        offers
+    }
+
+    pub fn turn(&mut self) {
+        self.publish.turn();
+        self.subscribe.turn();
+    }
+
+    /// Sends one packet of a Track with `codec`.
+    pub fn send(&mut self, track_id: &str, codec: str0m::format::Codec, payload: Vec<u8>) {
+        let source = self.sources.iter_mut().find(|source| source.track_id == track_id).unwrap();
+        let rtc = &mut self.publish.rtc;
+        let pt = {
+            let media = rtc.media(source.mid).unwrap();
+            let agreed = rtc.codec_config().params().iter();
+            agreed.clone().find(|p| media.remote_pts().contains(&p.pt()) && p.spec().codec == codec).unwrap().pt()
+        };
+        let mut api = rtc.direct_api();
+        let stream = api.stream_tx_by_mid(source.mid, None).unwrap();
+        stream.set_rtx_cache(2048, Duration::from_secs(3), None);
+        let extensions = ExtensionValues { audio_level: Some(-20), voice_activity: Some(true), ..Default::default() };
+        let is_video = source.kind == "video";
+        let packet = RtpWrite::new(pt, source.sequence.into(), source.timestamp, Instant::now(), payload);
+        stream.write_rtp(packet.marker(true).nackable(is_video).ext_vals(extensions));
+        source.sequence += 1;
+        source.timestamp = source.timestamp.wrapping_add(if is_video { 3_000 } else { 960 });
+        self.publish.turn();
+    }
+}
+
+fn api_apply(api: str0m::change::SdpApi<'_>) -> (SdpOffer, str0m::change::SdpPendingOffer) {
+    api.apply().unwrap()
+}
+
+/// Lets all clients work until `done`.
+pub fn run(server: &mut Server, clients: &mut [&mut Client], mut done: impl FnMut(&mut Server, &mut [&mut Client]) -> bool) {
+    let until = Instant::now() + PATIENCE;
+    while Instant::now() < until {
+        for client in clients.iter_mut() {
+            client.turn();
+            client.answer_offers(server);
+        }
+        server.collect();
+        if done(server, clients) {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    panic!("it never came so far; events: {:?}", server.events);
+}
+
+/// Works until both connections of every client are up.
+pub fn connect(server: &mut Server, clients: &mut [&mut Client]) {
+    run(server, clients, |_, clients| {
+        clients.iter().all(|client| client.publish.rtc.is_connected() && client.subscribe.rtc.is_connected())
+    });
+}
+
+/// A fresh folder for one test.
+pub fn folder(name: &str) -> std::path::PathBuf {
+    let folder = std::env::temp_dir().join(format!("isotape-engine-{}-{name}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+/// The order to record a Track.
+pub fn journal(root: &Path, id: &str) -> Value {
+    json!({"id": id, "dir": root.join(id), "meta": {"test": id}})
+}
