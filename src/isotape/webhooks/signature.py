@@ -16,7 +16,7 @@ _STANDARD_PREFIX = "whsec_"
 
 
 class Signer:
-    """Signs with the workspace's webhook secret. Behind a `whsec_` prefix Standard Webhooks takes base64; 100ms takes the text."""
+    """Signs with the workspace's webhook secret. Behind `whsec_` Standard Webhooks takes base64; 100ms takes the text."""
 
     def __init__(self, secret: str) -> None:
         self._key = secret.encode()
