@@ -16,7 +16,10 @@ pub struct Agenda {
 impl Agenda {
     /// Notes the connection's deadline unless an earlier run is already noted.
     pub fn note(&mut self, key: ConnectionKey, connection: &mut Connection) {
-        if connection.scheduled.is_none_or(|noted| connection.deadline < noted) {
+        if connection
+            .scheduled
+            .is_none_or(|noted| connection.deadline < noted)
+        {
             connection.scheduled = Some(connection.deadline);
             self.heap.push(Reverse((connection.deadline, key)));
         }

@@ -23,8 +23,12 @@ pub enum VideoCodec {
 
 /// Payload type, its RTX type, and profile-level-id, all with packetization-mode 1. Constrained Baseline
 /// first: every browser decodes it, so the other peers can always watch what is recorded.
-const H264_PROFILES: [(u8, u8, u32); 4] =
-    [(108, 109, 0x42e01f), (127, 121, 0x42001f), (123, 119, 0x4d001f), (114, 115, 0x64001f)];
+const H264_PROFILES: [(u8, u8, u32); 4] = [
+    (108, 109, 0x42e01f),
+    (127, 121, 0x42001f),
+    (123, 119, 0x4d001f),
+    (114, 115, 0x64001f),
+];
 
 /// The codecs of one PeerConnection. `audio_nack` on the receiving side only: a sender of Opus has no
 /// RTX type to answer with, so offering NACK to subscribers would only invite useless requests.
@@ -78,14 +82,25 @@ pub fn subscriber_pt(config: &CodecConfig, media: &Media, spec: CodecSpec) -> Op
 
 /// Whether two payload types of one codec promise the same profile (for H264: profile_idc and flags).
 fn same_profile(one: CodecSpec, other: CodecSpec) -> bool {
-    let profile = |spec: CodecSpec| (spec.format.profile_level_id.map(|id| id >> 8), spec.format.packetization_mode);
+    let profile = |spec: CodecSpec| {
+        (
+            spec.format.profile_level_id.map(|id| id >> 8),
+            spec.format.packetization_mode,
+        )
+    };
     profile(one) == profile(other)
 }
 
 /// The payload types of an m-line, as the journal's codecs record tells them.
 pub fn describe(config: &CodecConfig, media: &Media) -> Value {
-    let agreed = config.params().iter().filter(|p| media.remote_pts().contains(&p.pt()));
-    agreed.map(|p| (p.pt().to_string(), describe_one(p.spec()))).collect::<serde_json::Map<_, _>>().into()
+    let agreed = config
+        .params()
+        .iter()
+        .filter(|p| media.remote_pts().contains(&p.pt()));
+    agreed
+        .map(|p| (p.pt().to_string(), describe_one(p.spec())))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
 }
 
 fn describe_one(spec: CodecSpec) -> Value {
@@ -116,8 +131,15 @@ mod tests {
     #[test]
     fn the_setting_is_the_order_of_the_answer() {
         let config = codec_config(&[VideoCodec::Vp8, VideoCodec::H264], true);
-        let names: Vec<_> = config.params().iter().map(|p| name(p.spec().codec)).collect();
+        let names: Vec<_> = config
+            .params()
+            .iter()
+            .map(|p| name(p.spec().codec))
+            .collect();
         assert_eq!(names, ["opus", "VP8", "H264", "H264", "H264", "H264"]);
-        assert!(config.params()[0].fb_nack(), "lost audio is asked for again");
+        assert!(
+            config.params()[0].fb_nack(),
+            "lost audio is asked for again"
+        );
     }
 }

@@ -52,7 +52,12 @@ pub struct Fed {
 impl Connection {
     /// A new ICE-lite session that is reachable at `announce`. The certificate is its own, on purpose:
     /// a client restarts DTLS only when the fingerprint changes, and needs to when we lost its session.
-    pub fn new(key: ConnectionKey, codecs: CodecConfig, announce: &[SocketAddr], now: Instant) -> Self {
+    pub fn new(
+        key: ConnectionKey,
+        codecs: CodecConfig,
+        announce: &[SocketAddr],
+        now: Instant,
+    ) -> Self {
         let mut config = Rtc::builder()
             .set_ice_lite(true)
             .set_rtp_mode(true)
@@ -60,7 +65,10 @@ impl Connection {
             .set_extension_map(codecs::extensions());
         *config.codec_config() = codecs;
         let mut rtc = config.build(now);
-        for candidate in announce.iter().filter_map(|address| Candidate::host(*address, "udp").ok()) {
+        for candidate in announce
+            .iter()
+            .filter_map(|address| Candidate::host(*address, "udp").ok())
+        {
             rtc.add_local_candidate(candidate);
         }
         Self {
@@ -79,7 +87,12 @@ impl Connection {
     }
 
     /// Gives one input and drains what it causes.
-    pub fn feed(&mut self, input: Input, datagrams: &mut Vec<Datagram>, events: &mut Vec<Event>) -> Fed {
+    pub fn feed(
+        &mut self,
+        input: Input,
+        datagrams: &mut Vec<Datagram>,
+        events: &mut Vec<Event>,
+    ) -> Fed {
         let now = match &input {
             Input::Timeout(now) | Input::Receive(now, _) => *now,
         };
@@ -88,12 +101,23 @@ impl Connection {
             refused + self.drain(now, datagrams, events)
         });
         match fed {
-            Ok(errors) => Fed { errors, panic: None },
-            Err(panic) => Fed { errors: 0, panic: Some(panic) },
+            Ok(errors) => Fed {
+                errors,
+                panic: None,
+            },
+            Err(panic) => Fed {
+                errors: 0,
+                panic: Some(panic),
+            },
         }
     }
 
-    fn drain(&mut self, now: Instant, datagrams: &mut Vec<Datagram>, events: &mut Vec<Event>) -> u32 {
+    fn drain(
+        &mut self,
+        now: Instant,
+        datagrams: &mut Vec<Datagram>,
+        events: &mut Vec<Event>,
+    ) -> u32 {
         let mut errors = 0;
         loop {
             match self.rtc.poll_output() {
@@ -101,8 +125,10 @@ impl Connection {
                     self.deadline = deadline;
                     return errors;
                 }
-                Ok(Output::Transmit(transmit)) => datagrams
-                    .push(Datagram { destination: transmit.destination, contents: transmit.contents.into() }),
+                Ok(Output::Transmit(transmit)) => datagrams.push(Datagram {
+                    destination: transmit.destination,
+                    contents: transmit.contents.into(),
+                }),
                 Ok(Output::Event(event)) => events.push(event),
                 Err(_) if errors < ERRORS_PER_DRAIN => errors += 1,
                 Err(_) => {
@@ -118,6 +144,7 @@ impl Connection {
 pub fn guarded<T>(f: impl FnOnce() -> T) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(f)).map_err(|panic| {
         let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-        text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "panic".to_owned())
+        text.or_else(|| panic.downcast_ref::<String>().cloned())
+            .unwrap_or_else(|| "panic".to_owned())
     })
 }

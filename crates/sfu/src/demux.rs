@@ -70,7 +70,11 @@ mod tests {
     use crate::output::Pc;
 
     fn key(peer: u32) -> ConnectionKey {
-        ConnectionKey { peer, pc: Pc::Publish, generation: 1 }
+        ConnectionKey {
+            peer,
+            pc: Pc::Publish,
+            generation: 1,
+        }
     }
 
     fn source(port: u16) -> SocketAddr {

@@ -47,15 +47,29 @@ pub struct Renumbering {
 impl Renumbering {
     /// The numbers that the subscriber sees; none for a packet from before the stream's (re)start.
     pub fn packet(&mut self, packet: Numbers) -> Option<(u64, u32)> {
-        if self.source.as_ref().is_none_or(|source| source.ssrc != packet.ssrc) {
+        if self
+            .source
+            .as_ref()
+            .is_none_or(|source| source.ssrc != packet.ssrc)
+        {
             self.source = Some(self.attach(packet));
         }
         let source = self.source.as_ref()?;
         let sequence = source.out_sequence + packet.sequence.checked_sub(source.first_sequence)?;
         // A frame sent before the first may come with a later number (audio and video never do).
-        let timestamp = source.out_timestamp.wrapping_add(packet.timestamp.wrapping_sub(source.first_timestamp));
-        if self.last.as_ref().is_none_or(|last| sequence > last.sequence) {
-            self.last = Some(Last { sequence, timestamp, at: packet.at });
+        let timestamp = source
+            .out_timestamp
+            .wrapping_add(packet.timestamp.wrapping_sub(source.first_timestamp));
+        if self
+            .last
+            .as_ref()
+            .is_none_or(|last| sequence > last.sequence)
+        {
+            self.last = Some(Last {
+                sequence,
+                timestamp,
+                at: packet.at,
+            });
         }
         Some((sequence, timestamp as u32))
     }
@@ -70,7 +84,11 @@ impl Renumbering {
             None => (FIRST_SEQUENCE, packet.timestamp),
             Some(last) => {
                 let passed = packet.at.saturating_duration_since(last.at).as_micros() as u64;
-                (last.sequence + 1, last.timestamp.wrapping_add((passed * packet.clock_rate / 1_000_000).max(1)))
+                (
+                    last.sequence + 1,
+                    last.timestamp
+                        .wrapping_add((passed * packet.clock_rate / 1_000_000).max(1)),
+                )
             }
         };
         Source {
@@ -89,17 +107,29 @@ mod tests {
     use std::time::Duration;
 
     fn packet(ssrc: u32, sequence: u64, timestamp: u64, at: Instant) -> Numbers {
-        Numbers { ssrc, sequence, timestamp, clock_rate: 90_000, at }
+        Numbers {
+            ssrc,
+            sequence,
+            timestamp,
+            clock_rate: 90_000,
+            at,
+        }
     }
 
     #[test]
     fn losses_stay_holes_and_a_late_packet_gets_its_own_number() {
         let now = Instant::now();
         let mut out = Renumbering::default();
-        let numbers: Vec<_> =
-            [70_000, 70_003, 70_001].iter().map(|n| out.packet(packet(1, *n, 5, now)).unwrap().0).collect();
+        let numbers: Vec<_> = [70_000, 70_003, 70_001]
+            .iter()
+            .map(|n| out.packet(packet(1, *n, 5, now)).unwrap().0)
+            .collect();
         assert_eq!(numbers, [1_000, 1_003, 1_001]);
-        assert_eq!(out.packet(packet(1, 69_999, 5, now)), None, "older than the first");
+        assert_eq!(
+            out.packet(packet(1, 69_999, 5, now)),
+            None,
+            "older than the first"
+        );
     }
 
     #[test]
@@ -108,7 +138,10 @@ mod tests {
         let mut out = Renumbering::default();
         out.packet(packet(1, 10, 1_000, now)).unwrap();
         let later = now + Duration::from_millis(100);
-        assert_eq!(out.packet(packet(2, 500, 77, later)), Some((1_001, 1_000 + 9_000)));
+        assert_eq!(
+            out.packet(packet(2, 500, 77, later)),
+            Some((1_001, 1_000 + 9_000))
+        );
     }
 
     #[test]
@@ -118,6 +151,10 @@ mod tests {
         out.packet(packet(1, 10, 0, now)).unwrap();
         out.pause();
         assert_eq!(out.packet(packet(1, 900, 0, now)).unwrap().0, 1_001);
-        assert_eq!(out.packet(packet(1, 899, 0, now)), None, "from within the pause");
+        assert_eq!(
+            out.packet(packet(1, 899, 0, now)),
+            None,
+            "from within the pause"
+        );
     }
 }

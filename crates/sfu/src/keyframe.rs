@@ -23,7 +23,9 @@ impl KeyFrameWish {
 
     /// Whether to send a request now. A true answer counts as sent.
     pub fn ask_now(&mut self, now: Instant) -> bool {
-        let rested = self.asked_at.is_none_or(|at| now.saturating_duration_since(at) >= INTERVAL);
+        let rested = self
+            .asked_at
+            .is_none_or(|at| now.saturating_duration_since(at) >= INTERVAL);
         if !(self.wanted && rested) {
             return false;
         }

@@ -27,7 +27,11 @@ pub struct Level {
 
 impl Default for Level {
     fn default() -> Self {
-        Self { peak_dbov: i8::MIN, smooth_dbov: -127.0, audible_at: None }
+        Self {
+            peak_dbov: i8::MIN,
+            smooth_dbov: -127.0,
+            audible_at: None,
+        }
     }
 }
 
@@ -41,11 +45,17 @@ impl Level {
     pub fn close_interval(&mut self, now: Instant) -> Option<u8> {
         let peak = f32::from(std::mem::replace(&mut self.peak_dbov, i8::MIN)).max(-127.0);
         // Rises at once, falls by half the distance each interval.
-        self.smooth_dbov = if peak > self.smooth_dbov { peak } else { (peak + self.smooth_dbov) / 2.0 };
+        self.smooth_dbov = if peak > self.smooth_dbov {
+            peak
+        } else {
+            (peak + self.smooth_dbov) / 2.0
+        };
         if self.smooth_dbov > AUDIBLE_DBOV {
             self.audible_at = Some(now);
         }
-        let speaking = self.audible_at.is_some_and(|at| now.saturating_duration_since(at) < HANGOVER);
+        let speaking = self
+            .audible_at
+            .is_some_and(|at| now.saturating_duration_since(at) < HANGOVER);
         speaking.then(|| percent(self.smooth_dbov))
     }
 }
@@ -64,15 +74,25 @@ mod tests {
         let start = Instant::now();
         let mut level = Level::default();
         let mut heard = Vec::new();
-        for (step, dbov) in [-127, -20, -127, -127, -127, -127, -127].into_iter().enumerate() {
+        for (step, dbov) in [-127, -20, -127, -127, -127, -127, -127]
+            .into_iter()
+            .enumerate()
+        {
             level.packet(dbov);
-            heard.push(level.close_interval(start + INTERVAL * step as u32).is_some());
+            heard.push(
+                level
+                    .close_interval(start + INTERVAL * step as u32)
+                    .is_some(),
+            );
         }
         assert_eq!(heard, [false, true, true, true, false, false, false]);
     }
 
     #[test]
     fn louder_is_more_and_never_above_a_hundred() {
-        assert_eq!([percent(-49.0), percent(-30.0), percent(0.0)], [10, 60, 100]);
+        assert_eq!(
+            [percent(-49.0), percent(-30.0), percent(0.0)],
+            [10, 60, 100]
+        );
     }
 }

@@ -32,6 +32,8 @@ pub mod sfu;
 
 pub use codecs::VideoCodec;
 pub use error::Error;
-pub use output::{Counters, Datagram, Event, JournalKey, Kind, Order, Output, Payload, Pc, PcState, Speaker};
+pub use output::{
+    Counters, Datagram, Event, JournalKey, Kind, Order, Output, Payload, Pc, PcState, Speaker,
+};
 pub use peer::{JournalSpec, TrackSpec};
 pub use sfu::{Config, Published, Sfu};

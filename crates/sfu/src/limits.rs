@@ -75,17 +75,33 @@ mod tests {
 
     #[test]
     fn each_limit_holds_at_its_edge() {
-        let payload_types = |count: usize| format!("m=video 9 UDP/TLS/RTP/SAVPF{}", " 96".repeat(count));
+        let payload_types =
+            |count: usize| format!("m=video 9 UDP/TLS/RTP/SAVPF{}", " 96".repeat(count));
         let cases = [
-            (lines("m=audio 9 X 0", MEDIA_LINES), lines("m=audio 9 X 0", MEDIA_LINES + 1)),
-            (lines("a=candidate:1", CANDIDATES), lines("a=candidate:1", CANDIDATES + 1)),
-            (lines(&payload_types(PAYLOAD_TYPES), 1), lines(&payload_types(PAYLOAD_TYPES + 1), 1)),
-            (lines(&"a".repeat(LINE_BYTES), 1), lines(&"a".repeat(LINE_BYTES + 1), 1)),
+            (
+                lines("m=audio 9 X 0", MEDIA_LINES),
+                lines("m=audio 9 X 0", MEDIA_LINES + 1),
+            ),
+            (
+                lines("a=candidate:1", CANDIDATES),
+                lines("a=candidate:1", CANDIDATES + 1),
+            ),
+            (
+                lines(&payload_types(PAYLOAD_TYPES), 1),
+                lines(&payload_types(PAYLOAD_TYPES + 1), 1),
+            ),
+            (
+                lines(&"a".repeat(LINE_BYTES), 1),
+                lines(&"a".repeat(LINE_BYTES + 1), 1),
+            ),
         ];
         for (within, beyond) in cases {
             assert!(check_sdp(&within).is_ok());
             assert_eq!(check_sdp(&beyond).unwrap_err().code(), 400);
         }
-        assert!(check_sdp(&lines("a=x", SDP_BYTES / 5)).is_err(), "too many bytes");
+        assert!(
+            check_sdp(&lines("a=x", SDP_BYTES / 5)).is_err(),
+            "too many bytes"
+        );
     }
 }

@@ -25,9 +25,14 @@ impl LossWatch {
         if sequence > highest {
             let first = (highest + 1).max(sequence.saturating_sub(WATCHED as u64));
             lost += first - (highest + 1);
-            self.missing.extend((first..sequence).map(|number| (number, now)));
+            self.missing
+                .extend((first..sequence).map(|number| (number, now)));
             self.highest = Some(sequence);
-        } else if let Some(at) = self.missing.iter().position(|(number, _)| *number == sequence) {
+        } else if let Some(at) = self
+            .missing
+            .iter()
+            .position(|(number, _)| *number == sequence)
+        {
             self.missing.remove(at);
         }
         lost + self.give_up(now)

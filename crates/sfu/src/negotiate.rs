@@ -36,7 +36,11 @@ struct Addition {
 impl Sfu {
     /// Offers every member of a room what changed.
     pub(crate) fn offer_to_room(&mut self, room: &str, now: Instant) {
-        let members = self.rooms.get(room).map(|room| room.members.clone()).unwrap_or_default();
+        let members = self
+            .rooms
+            .get(room)
+            .map(|room| room.members.clone())
+            .unwrap_or_default();
         for member in members {
             self.offer_to(member, now);
         }
@@ -44,19 +48,28 @@ impl Sfu {
 
     /// Sends a subscribe offer if there is something to offer and none is in flight.
     pub(crate) fn offer_to(&mut self, key: u32, now: Instant) {
-        let Some(peer) = self.peers.get(&key) else { return };
+        let Some(peer) = self.peers.get(&key) else {
+            return;
+        };
         if peer.publish.is_none() || peer.pending.is_some() {
             return;
         }
         let additions = self.missing_tracks(key, peer);
         let peer = &self.peers[&key];
-        let has_ended = peer.received.values().any(|received| received.stage == Stage::Ended);
-        if additions.is_empty() && !has_ended && !peer.needs_ice_restart && peer.subscribe.is_some() {
+        let has_ended = peer
+            .received
+            .values()
+            .any(|received| received.stage == Stage::Ended);
+        if additions.is_empty() && !has_ended && !peer.needs_ice_restart && peer.subscribe.is_some()
+        {
             return;
         }
         self.ensure_subscribe_connection(key, now);
         for addition in &additions {
-            let track = self.peers.get_mut(&addition.publisher).and_then(|peer| peer.track_by_key(addition.key));
+            let track = self
+                .peers
+                .get_mut(&addition.publisher)
+                .and_then(|peer| peer.track_by_key(addition.key));
             if let Some(track) = track {
                 track.subscribers.push(key);
             }
@@ -70,20 +83,35 @@ impl Sfu {
     }
 
     fn announce_offer(&mut self, key: u32, ufrag: String) {
-        let Some(peer) = self.peers.get_mut(&key) else { return };
-        let (Some(connection), Some(pending)) = (&peer.subscribe, &peer.pending) else { return };
+        let Some(peer) = self.peers.get_mut(&key) else {
+            return;
+        };
+        let (Some(connection), Some(pending)) = (&peer.subscribe, &peer.pending) else {
+            return;
+        };
         self.demux.expect(ufrag, connection.key);
-        self.output.events.push(Event::SubscribeOffer { peer: peer.id.clone(), sdp: pending.sdp.clone() });
+        self.output.events.push(Event::SubscribeOffer {
+            peer: peer.id.clone(),
+            sdp: pending.sdp.clone(),
+        });
         let key = connection.key;
         self.mark_dirty(key);
     }
 
     fn missing_tracks(&self, key: u32, peer: &Peer) -> Vec<Addition> {
-        let members = self.rooms.get(&peer.room).map(|room| room.members.as_slice()).unwrap_or_default();
+        let members = self
+            .rooms
+            .get(&peer.room)
+            .map(|room| room.members.as_slice())
+            .unwrap_or_default();
         let room_left = limits::SUBSCRIBED_LINES.saturating_sub(peer.received.len());
         let others = members.iter().filter(|member| **member != key);
         let tracks = others.flat_map(|member| {
-            let tracks = self.peers.get(member).map(|peer| peer.tracks.as_slice()).unwrap_or_default();
+            let tracks = self
+                .peers
+                .get(member)
+                .map(|peer| peer.tracks.as_slice())
+                .unwrap_or_default();
             tracks.iter().map(move |track| (*member, track))
         });
         let missing = tracks.filter(|(_, track)| !peer.received.contains_key(&track.key));
@@ -98,13 +126,20 @@ impl Sfu {
     }
 
     fn ensure_subscribe_connection(&mut self, peer_key: u32, now: Instant) {
-        if self.peers[&peer_key].subscribe.as_ref().is_some_and(|connection| connection.rtc.is_alive()) {
+        if self.peers[&peer_key]
+            .subscribe
+            .as_ref()
+            .is_some_and(|connection| connection.rtc.is_alive())
+        {
             return;
         }
         let key = self.new_connection_key(peer_key, Pc::Subscribe);
         let codecs = codecs::codec_config(&self.config.video_codecs, false);
         let connection = Connection::new(key, codecs, &self.config.announce, now);
-        let peer = self.peers.get_mut(&peer_key).expect("looked up by the caller");
+        let peer = self
+            .peers
+            .get_mut(&peer_key)
+            .expect("looked up by the caller");
         if let Some(old) = peer.subscribe.replace(connection) {
             self.demux.forget(old.key);
         }
@@ -114,7 +149,8 @@ impl Sfu {
     pub fn subscribe_answer(&mut self, peer: &str, sdp: &str, now: Instant) -> Result<(), Error> {
         let key = self.peer_key(peer)?;
         let answer = Offer::read(sdp)?;
-        let answer = SdpAnswer::from_sdp_string(&answer.text).map_err(|error| Error::Bad(format!("sdp: {error}")))?;
+        let answer = SdpAnswer::from_sdp_string(&answer.text)
+            .map_err(|error| Error::Bad(format!("sdp: {error}")))?;
         let known = self.peers.get_mut(&key).expect("looked up above");
         let none = || Error::Conflict(format!("peer {peer}: no offer waits for an answer"));
         let pending = known.pending.take().ok_or_else(none)?;
@@ -139,16 +175,23 @@ impl Sfu {
 
     /// The offered Tracks flow from now on; video needs a key frame first.
     fn begin(&mut self, key: u32, added: &[TrackKey], now: Instant) {
-        let Some(peer) = self.peers.get_mut(&key) else { return };
+        let Some(peer) = self.peers.get_mut(&key) else {
+            return;
+        };
         let mut begun = Vec::new();
         for track in added {
-            let Some(received) = peer.received.get_mut(track) else { continue };
+            let Some(received) = peer.received.get_mut(track) else {
+                continue;
+            };
             if received.stage != Stage::Offered {
                 continue;
             }
             received.stage = Stage::Live;
             if let Some(connection) = &mut peer.subscribe
-                && let Some(stream) = connection.rtc.direct_api().stream_tx_by_mid(received.mid, None)
+                && let Some(stream) = connection
+                    .rtc
+                    .direct_api()
+                    .stream_tx_by_mid(received.mid, None)
             {
                 // Without a ratio of its own str0m drops what exceeds 15 % of the rate, silently.
                 stream.set_rtx_cache(RTX_PACKETS, RTX_AGE, None);
@@ -169,14 +212,19 @@ impl Sfu {
                 peer.received.remove(track);
             }
             let publisher = self.publisher_of(*track);
-            if let Some(track) = publisher.and_then(|publisher| self.peers.get_mut(&publisher)?.track_by_key(*track)) {
+            if let Some(track) =
+                publisher.and_then(|publisher| self.peers.get_mut(&publisher)?.track_by_key(*track))
+            {
                 track.subscribers.retain(|subscriber| *subscriber != key);
             }
         }
     }
 
     fn publisher_of(&self, track: TrackKey) -> Option<u32> {
-        self.peers.iter().find(|(_, peer)| peer.tracks.iter().any(|known| known.key == track)).map(|(key, _)| *key)
+        self.peers
+            .iter()
+            .find(|(_, peer)| peer.tracks.iter().any(|known| known.key == track))
+            .map(|(key, _)| *key)
     }
 
     /// For a client that lost the offer or the path: sends the unanswered offer again, or a new one
@@ -186,7 +234,10 @@ impl Sfu {
         let known = self.peers.get_mut(&key).expect("looked up above");
         match &known.pending {
             Some(pending) => {
-                let again = Event::SubscribeOffer { peer: known.id.clone(), sdp: pending.sdp.clone() };
+                let again = Event::SubscribeOffer {
+                    peer: known.id.clone(),
+                    sdp: pending.sdp.clone(),
+                };
                 self.output.events.push(again);
             }
             None => {
@@ -207,25 +258,49 @@ fn make_offer(peer: &mut Peer, additions: &[Addition]) -> Option<String> {
         connection.channel = Some(api.add_channel(CHANNEL.to_owned())) as Option<ChannelId>;
     }
     for addition in additions {
-        let kind = if addition.kind == Kind::Audio { MediaKind::Audio } else { MediaKind::Video };
-        let ids = (Some(addition.stream_id.clone()), Some(addition.track_id.clone()));
+        let kind = if addition.kind == Kind::Audio {
+            MediaKind::Audio
+        } else {
+            MediaKind::Video
+        };
+        let ids = (
+            Some(addition.stream_id.clone()),
+            Some(addition.track_id.clone()),
+        );
         let mid = api.add_media(kind, Direction::SendOnly, ids.0, ids.1, None);
-        peer.received.insert(addition.key, offered(mid, addition.kind));
+        peer.received
+            .insert(addition.key, offered(mid, addition.kind));
     }
-    for received in peer.received.values().filter(|received| received.stage == Stage::Ended) {
+    for received in peer
+        .received
+        .values()
+        .filter(|received| received.stage == Stage::Ended)
+    {
         api.set_direction(received.mid, Direction::Inactive);
     }
     if std::mem::take(&mut peer.needs_ice_restart) {
         ufrag = api.ice_restart(true).ufrag;
     }
     let offer = api.apply();
-    peer.received.retain(|_, received| received.stage != Stage::Ended);
+    peer.received
+        .retain(|_, received| received.stage != Stage::Ended);
     let (offer, token) = offer?;
     let added = additions.iter().map(|addition| addition.key).collect();
-    peer.pending = Some(PendingOffer { token, sdp: offer.to_sdp_string(), added });
+    peer.pending = Some(PendingOffer {
+        token,
+        sdp: offer.to_sdp_string(),
+        added,
+    });
     Some(ufrag)
 }
 
 fn offered(mid: Mid, kind: Kind) -> Received {
-    Received { mid, kind, stage: Stage::Offered, is_wanted: true, renumbering: Default::default(), payload_type: None }
+    Received {
+        mid,
+        kind,
+        stage: Stage::Offered,
+        is_wanted: true,
+        renumbering: Default::default(),
+        payload_type: None,
+    }
 }

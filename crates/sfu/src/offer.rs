@@ -27,7 +27,11 @@ pub struct Offer {
 impl Offer {
     pub fn read(sdp: &str) -> Result<Self, Error> {
         limits::check_sdp(sdp)?;
-        let mut offer = Self { text: String::with_capacity(sdp.len()), fingerprint: String::new(), lines: Vec::new() };
+        let mut offer = Self {
+            text: String::with_capacity(sdp.len()),
+            fingerprint: String::new(),
+            lines: Vec::new(),
+        };
         for line in sdp.lines().filter(|line| !is_unwanted(line)) {
             offer.text.push_str(line);
             offer.text.push_str("\r\n");
@@ -44,13 +48,22 @@ impl Offer {
             self.fingerprint = fingerprint.trim().to_ascii_lowercase();
         }
         if line.starts_with("m=") {
-            self.lines.push(MediaLine { sending: true, ..Default::default() });
+            self.lines.push(MediaLine {
+                sending: true,
+                ..Default::default()
+            });
         }
-        let Some(media) = self.lines.last_mut() else { return };
+        let Some(media) = self.lines.last_mut() else {
+            return;
+        };
         if let Some(mid) = line.strip_prefix("a=mid:") {
             media.mid = mid.trim().to_owned();
         } else if let Some(msid) = line.strip_prefix("a=msid:") {
-            media.track_id = msid.split_ascii_whitespace().nth(1).unwrap_or_default().to_owned();
+            media.track_id = msid
+                .split_ascii_whitespace()
+                .nth(1)
+                .unwrap_or_default()
+                .to_owned();
         } else if line == "a=inactive" || line == "a=recvonly" {
             media.sending = false;
         }
@@ -62,17 +75,24 @@ impl Offer {
         }
         // str0m maps other characters to `_` and cuts the rest, and then no packet finds its m-line.
         let kept = |mid: &str| {
-            !mid.is_empty() && mid.len() <= limits::MID_BYTES && mid.bytes().all(|byte| byte.is_ascii_alphanumeric())
+            !mid.is_empty()
+                && mid.len() <= limits::MID_BYTES
+                && mid.bytes().all(|byte| byte.is_ascii_alphanumeric())
         };
         match self.lines.iter().find(|line| !kept(&line.mid)) {
-            Some(line) => Err(Error::Bad(format!("sdp: mid {:?} is not 1 to 16 letters or digits", line.mid))),
+            Some(line) => Err(Error::Bad(format!(
+                "sdp: mid {:?} is not 1 to 16 letters or digits",
+                line.mid
+            ))),
             None => Ok(()),
         }
     }
 
     /// The sending m-line of a Track.
     pub fn line_of(&self, track_id: &str) -> Option<&MediaLine> {
-        self.lines.iter().find(|line| line.sending && line.track_id == track_id)
+        self.lines
+            .iter()
+            .find(|line| line.sending && line.track_id == track_id)
     }
 }
 
@@ -80,7 +100,14 @@ impl Offer {
 /// that a client merely names. Simulcast: without it in the answer the browser sends one layer at the
 /// best rate the path allows, and that layer is what a recording wants.
 fn is_unwanted(line: &str) -> bool {
-    ["a=candidate:", "a=end-of-candidates", "a=simulcast:", "a=rid:"].iter().any(|start| line.starts_with(start))
+    [
+        "a=candidate:",
+        "a=end-of-candidates",
+        "a=simulcast:",
+        "a=rid:",
+    ]
+    .iter()
+    .any(|start| line.starts_with(start))
 }
 
 #[cfg(test)]
@@ -100,12 +127,17 @@ mod tests {
     #[test]
     fn named_addresses_and_simulcast_do_not_reach_the_session() {
         let text = Offer::read(SDP).unwrap().text;
-        assert!(!text.contains("candidate") && !text.contains("simulcast") && text.contains("a=mid:1"));
+        assert!(
+            !text.contains("candidate") && !text.contains("simulcast") && text.contains("a=mid:1")
+        );
     }
 
     #[test]
     fn a_mid_that_would_be_rewritten_is_refused() {
         let error = Offer::read(&SDP.replace("a=mid:1", "a=mid:video-1")).unwrap_err();
-        assert_eq!(error.to_string(), "sdp: mid \"video-1\" is not 1 to 16 letters or digits");
+        assert_eq!(
+            error.to_string(),
+            "sdp: mid \"video-1\" is not 1 to 16 letters or digits"
+        );
     }
 }

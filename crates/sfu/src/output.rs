@@ -61,11 +61,22 @@ pub enum Event {
     SubscribeOffer { peer: String, sdp: String },
     /// A text that came on the data channel of the subscribe connection.
     Data { peer: String, text: String },
-    Connection { peer: String, pc: Pc, state: PcState },
+    Connection {
+        peer: String,
+        pc: Pc,
+        state: PcState,
+    },
     /// The first packet of a Track.
-    Media { peer: String, track_id: String, codec: String },
+    Media {
+        peer: String,
+        track_id: String,
+        codec: String,
+    },
     /// Who speaks in a room; sent when it changes.
-    Speakers { room: String, speakers: Vec<Speaker> },
+    Speakers {
+        room: String,
+        speakers: Vec<Speaker>,
+    },
     /// A panic inside the peer's session; its connections are gone, its journals can still be sealed.
     PeerFailed { peer: String, error: String },
 }
@@ -77,16 +88,40 @@ pub struct JournalKey(pub u32);
 /// An order for the journal thread. Orders of one journal arrive in order.
 #[derive(Debug)]
 pub enum Order {
-    Open { key: JournalKey, id: String, dir: PathBuf, meta: Value },
-    Append { key: JournalKey, at: Instant, payload: Payload },
-    Seal { key: JournalKey, id: String, reason: String, request: u64 },
+    Open {
+        key: JournalKey,
+        id: String,
+        dir: PathBuf,
+        meta: Value,
+    },
+    Append {
+        key: JournalKey,
+        at: Instant,
+        payload: Payload,
+    },
+    Seal {
+        key: JournalKey,
+        id: String,
+        reason: String,
+        request: u64,
+    },
 }
 
 /// The payload of one record (docs/formats/journal.md). JSON where the format says so.
 #[derive(Debug)]
 pub enum Payload {
-    Rtp { header: Box<[u8]>, body: Arc<[u8]>, repaired: bool },
-    SenderReport { ssrc: u32, ntp: u64, rtp_timestamp: u32, packet_count: u32, octet_count: u32 },
+    Rtp {
+        header: Box<[u8]>,
+        body: Arc<[u8]>,
+        repaired: bool,
+    },
+    SenderReport {
+        ssrc: u32,
+        ntp: u64,
+        rtp_timestamp: u32,
+        packet_count: u32,
+        octet_count: u32,
+    },
     Mute(String),
     Codecs(String),
     Ssrc(String),

@@ -31,7 +31,11 @@ impl Sfu {
             return;
         };
         let is_stun = demux::is_stun(datagram);
-        let key = if is_stun { self.demux.by_ufrag(datagram) } else { self.demux.by_source(source) };
+        let key = if is_stun {
+            self.demux.by_ufrag(datagram)
+        } else {
+            self.demux.by_source(source)
+        };
         let input = Input::Receive(at, received);
         let Some(connection) = key.and_then(|key| self.connection(key)) else {
             self.output.counters.datagrams_unknown_source += 1;
@@ -50,7 +54,13 @@ impl Sfu {
 
     /// Gives one input to a connection and acts on what comes out.
     fn feed(&mut self, key: ConnectionKey, input: Input, now: Instant) {
-        let Some(connection) = self.peers.get_mut(&key.peer).and_then(|peer| peer.connection(key.pc)) else { return };
+        let Some(connection) = self
+            .peers
+            .get_mut(&key.peer)
+            .and_then(|peer| peer.connection(key.pc))
+        else {
+            return;
+        };
         let fed = connection.feed(input, &mut self.output.datagrams, &mut self.happened);
         self.agenda.note(key, connection);
         self.output.counters.network_errors += u64::from(fed.errors);
@@ -77,14 +87,20 @@ impl Sfu {
     }
 
     pub(crate) fn run_timer(&mut self, noted: Instant, key: ConnectionKey, now: Instant) {
-        let Some(connection) = self.connection(key) else { return };
+        let Some(connection) = self.connection(key) else {
+            return;
+        };
         if connection.scheduled != Some(noted) {
             return;
         }
         connection.scheduled = None;
         if connection.deadline <= now {
             self.feed(key, Input::Timeout(now), now);
-        } else if let Some(connection) = self.peers.get_mut(&key.peer).and_then(|peer| peer.connection(key.pc)) {
+        } else if let Some(connection) = self
+            .peers
+            .get_mut(&key.peer)
+            .and_then(|peer| peer.connection(key.pc))
+        {
             self.agenda.note(key, connection);
         }
     }
@@ -93,7 +109,9 @@ impl Sfu {
         match (key.pc, event) {
             (Pc::Publish, RtcEvent::RtpPacket(packet)) => self.on_packet(key, packet),
             (Pc::Publish, RtcEvent::SenderFeedback(report)) => self.on_sender_report(key, report),
-            (Pc::Subscribe, RtcEvent::KeyframeRequest(request)) => self.on_key_frame_request(key, request.mid, now),
+            (Pc::Subscribe, RtcEvent::KeyframeRequest(request)) => {
+                self.on_key_frame_request(key, request.mid, now)
+            }
             (Pc::Subscribe, RtcEvent::ChannelData(data)) => self.on_data(key, &data.data),
             (_, RtcEvent::Connected | RtcEvent::IceConnectionStateChange(_) | RtcEvent::Closed) => {
                 self.on_connectivity(key, now);
@@ -111,7 +129,9 @@ impl Sfu {
             self.output.counters.unmatched_packets += 1;
             return;
         };
-        let is_new_ssrc = peer.track_by_key(track_key).is_some_and(|track| track.ssrc != Some(ssrc));
+        let is_new_ssrc = peer
+            .track_by_key(track_key)
+            .is_some_and(|track| track.ssrc != Some(ssrc));
         if is_new_ssrc {
             self.on_new_ssrc(key.peer, track_key, &packet);
         }
@@ -126,7 +146,13 @@ impl Sfu {
         if let Some(track) = peer.by_ssrc.get(&ssrc) {
             return Some((*track, peer));
         }
-        let mid = peer.publish.as_mut()?.rtc.direct_api().stream_rx(&ssrc.into())?.mid();
+        let mid = peer
+            .publish
+            .as_mut()?
+            .rtc
+            .direct_api()
+            .stream_rx(&ssrc.into())?
+            .mid();
         let key = peer.tracks.iter().find(|track| track.mid == mid)?.key;
         if peer.by_ssrc.len() >= limits::SSRCS {
             peer.by_ssrc.clear();
@@ -138,11 +164,18 @@ impl Sfu {
     /// The first packet of a Track, or of another sender behind the same m-line.
     fn on_new_ssrc(&mut self, peer_key: u32, track_key: TrackKey, packet: &RtpPacket) {
         let ssrc = *packet.header.ssrc;
-        let Some(peer) = self.peers.get_mut(&peer_key) else { return };
+        let Some(peer) = self.peers.get_mut(&peer_key) else {
+            return;
+        };
         let peer_id = peer.id.clone();
         let mut codec = "unknown";
         if let Some(connection) = &mut peer.publish {
-            let known = connection.rtc.codec_config().params().iter().find(|p| p.pt() == packet.header.payload_type);
+            let known = connection
+                .rtc
+                .codec_config()
+                .params()
+                .iter()
+                .find(|p| p.pt() == packet.header.payload_type);
             codec = known.map_or(codec, |known| codecs::name(known.spec().codec));
             // Audio has no RTX, for which str0m assumes that nothing can be asked for again; browsers do
             // resend Opus under its own SSRC.
@@ -150,23 +183,35 @@ impl Sfu {
                 stream.suppress_nack(false);
             }
         }
-        let Some(track) = peer.track_by_key(track_key) else { return };
+        let Some(track) = peer.track_by_key(track_key) else {
+            return;
+        };
         let from = track.ssrc.replace(ssrc);
         track.loss.restart();
         if from.is_some() {
             track.key_frames.want();
         }
-        let (journal, track_id) = (track.journal.as_ref().map(|(_, key)| *key), track.id.clone());
+        let (journal, track_id) = (
+            track.journal.as_ref().map(|(_, key)| *key),
+            track.id.clone(),
+        );
         if let Some(journal) = journal {
             self.append(journal, packet.timestamp, ssrc_payload(from, ssrc));
         }
         if from.is_none() {
-            self.output.events.push(Event::Media { peer: peer_id, track_id, codec: codec.to_owned() });
+            self.output.events.push(Event::Media {
+                peer: peer_id,
+                track_id,
+                codec: codec.to_owned(),
+            });
         }
     }
 
     fn record(&mut self, peer_key: u32, track_key: TrackKey, packet: &RtpPacket) {
-        let track = self.peers.get_mut(&peer_key).and_then(|peer| peer.track_by_key(track_key));
+        let track = self
+            .peers
+            .get_mut(&peer_key)
+            .and_then(|peer| peer.track_by_key(track_key));
         if let Some((_, journal)) = track.and_then(|track| track.journal.as_ref()) {
             let payload = Payload::Rtp {
                 header: packet.wire_header.clone(),
@@ -180,7 +225,13 @@ impl Sfu {
 
     /// Levels and losses.
     fn watch(&mut self, peer_key: u32, track_key: TrackKey, packet: &RtpPacket) {
-        let Some(track) = self.peers.get_mut(&peer_key).and_then(|peer| peer.track_by_key(track_key)) else { return };
+        let Some(track) = self
+            .peers
+            .get_mut(&peer_key)
+            .and_then(|peer| peer.track_by_key(track_key))
+        else {
+            return;
+        };
         if let Some(level) = packet.header.ext_vals.audio_level {
             track.level.packet(level);
         }
@@ -193,14 +244,29 @@ impl Sfu {
     }
 
     fn forward(&mut self, peer_key: u32, track_key: TrackKey, packet: &RtpPacket) {
-        let Some(peer) = self.peers.get_mut(&peer_key) else { return };
-        let Some(connection) = &peer.publish else { return };
-        let params = connection.rtc.codec_config().params().iter().find(|p| p.pt() == packet.header.payload_type);
-        let Some(spec) = params.map(|params| params.spec()) else { return };
-        let Some(track) = peer.track_by_key(track_key) else { return };
+        let Some(peer) = self.peers.get_mut(&peer_key) else {
+            return;
+        };
+        let Some(connection) = &peer.publish else {
+            return;
+        };
+        let params = connection
+            .rtc
+            .codec_config()
+            .params()
+            .iter()
+            .find(|p| p.pt() == packet.header.payload_type);
+        let Some(spec) = params.map(|params| params.spec()) else {
+            return;
+        };
+        let Some(track) = peer.track_by_key(track_key) else {
+            return;
+        };
         let subscribers = std::mem::take(&mut track.subscribers);
         for subscriber in &subscribers {
-            let Some(peer) = self.peers.get_mut(subscriber) else { continue };
+            let Some(peer) = self.peers.get_mut(subscriber) else {
+                continue;
+            };
             match write(peer, track_key, spec, packet) {
                 Written::Yes(key) => {
                     self.output.counters.forwarded_packets += 1;
@@ -210,15 +276,25 @@ impl Sfu {
                 Written::CannotDecode => self.output.counters.unforwardable_packets += 1,
             }
         }
-        if let Some(track) = self.peers.get_mut(&peer_key).and_then(|peer| peer.track_by_key(track_key)) {
+        if let Some(track) = self
+            .peers
+            .get_mut(&peer_key)
+            .and_then(|peer| peer.track_by_key(track_key))
+        {
             track.subscribers = subscribers;
         }
     }
 
     fn on_sender_report(&mut self, key: ConnectionKey, report: SenderFeedback) {
-        let Some(peer) = self.peers.get_mut(&key.peer) else { return };
-        let Some(track) = peer.tracks.iter().find(|track| track.mid == report.mid) else { return };
-        let Some((_, journal)) = track.journal else { return };
+        let Some(peer) = self.peers.get_mut(&key.peer) else {
+            return;
+        };
+        let Some(track) = peer.tracks.iter().find(|track| track.mid == report.mid) else {
+            return;
+        };
+        let Some((_, journal)) = track.journal else {
+            return;
+        };
         let info = report.sender_info;
         let payload = Payload::SenderReport {
             ssrc: *info.ssrc,
@@ -231,35 +307,62 @@ impl Sfu {
     }
 
     fn on_key_frame_request(&mut self, key: ConnectionKey, mid: str0m::media::Mid, now: Instant) {
-        let Some(peer) = self.peers.get(&key.peer) else { return };
-        let asked = peer.received.iter().find(|(_, received)| received.mid == mid).map(|(track, _)| *track);
+        let Some(peer) = self.peers.get(&key.peer) else {
+            return;
+        };
+        let asked = peer
+            .received
+            .iter()
+            .find(|(_, received)| received.mid == mid)
+            .map(|(track, _)| *track);
         let owns = |track: &Track| Some(track.key) == asked;
-        let publisher = self.peers.iter().find(|(_, peer)| peer.tracks.iter().any(owns)).map(|(key, _)| *key);
+        let publisher = self
+            .peers
+            .iter()
+            .find(|(_, peer)| peer.tracks.iter().any(owns))
+            .map(|(key, _)| *key);
         if let (Some(publisher), Some(track)) = (publisher, asked) {
             self.want_key_frame(publisher, track, now);
         }
     }
 
     fn on_data(&mut self, key: ConnectionKey, data: &[u8]) {
-        let Some(peer) = self.peers.get(&key.peer) else { return };
+        let Some(peer) = self.peers.get(&key.peer) else {
+            return;
+        };
         match std::str::from_utf8(data) {
             Ok(text) if text.len() <= limits::DATA_BYTES => {
-                self.output.events.push(Event::Data { peer: peer.id.clone(), text: text.to_owned() });
+                self.output.events.push(Event::Data {
+                    peer: peer.id.clone(),
+                    text: text.to_owned(),
+                });
             }
             _ => self.output.counters.network_errors += 1,
         }
     }
 
     fn on_connectivity(&mut self, key: ConnectionKey, now: Instant) {
-        let Some(connection) = self.connection(key) else { return };
+        let Some(connection) = self.connection(key) else {
+            return;
+        };
         let is_connected = connection.rtc.is_alive() && connection.rtc.is_connected();
         if is_connected == connection.is_connected {
             return;
         }
         connection.is_connected = is_connected;
-        let Some(peer) = self.peers.get_mut(&key.peer) else { return };
-        let state = if is_connected { PcState::Connected } else { PcState::Disconnected };
-        self.output.events.push(Event::Connection { peer: peer.id.clone(), pc: key.pc, state });
+        let Some(peer) = self.peers.get_mut(&key.peer) else {
+            return;
+        };
+        let state = if is_connected {
+            PcState::Connected
+        } else {
+            PcState::Disconnected
+        };
+        self.output.events.push(Event::Connection {
+            peer: peer.id.clone(),
+            pc: key.pc,
+            state,
+        });
         // The client repairs its publish connection itself, but waits for us on the other one.
         if !is_connected && key.pc == Pc::Subscribe {
             peer.needs_ice_restart = true;
@@ -268,28 +371,52 @@ impl Sfu {
     }
 
     pub(crate) fn ask_for_key_frame(&mut self, peer_key: u32, track_id: &str, now: Instant) {
-        let track = self.peers.get_mut(&peer_key).and_then(|peer| peer.track(track_id));
-        if let Some(key) = track.filter(|track| track.kind == Kind::Video).map(|track| track.key) {
+        let track = self
+            .peers
+            .get_mut(&peer_key)
+            .and_then(|peer| peer.track(track_id));
+        if let Some(key) = track
+            .filter(|track| track.kind == Kind::Video)
+            .map(|track| track.key)
+        {
             self.want_key_frame(peer_key, key, now);
         }
     }
 
     pub(crate) fn want_key_frame(&mut self, peer_key: u32, track_key: TrackKey, now: Instant) {
-        if let Some(track) = self.peers.get_mut(&peer_key).and_then(|peer| peer.track_by_key(track_key)) {
+        if let Some(track) = self
+            .peers
+            .get_mut(&peer_key)
+            .and_then(|peer| peer.track_by_key(track_key))
+        {
             track.key_frames.want();
         }
         self.send_key_frame_request(peer_key, track_key, now);
     }
 
     /// Sends the PLI that a Track's wish allows now. Before the first packet there is nobody to ask.
-    pub(crate) fn send_key_frame_request(&mut self, peer_key: u32, track_key: TrackKey, now: Instant) {
-        let Some(peer) = self.peers.get_mut(&peer_key) else { return };
-        let Some(track) = peer.track_by_key(track_key).filter(|track| track.kind == Kind::Video) else { return };
+    pub(crate) fn send_key_frame_request(
+        &mut self,
+        peer_key: u32,
+        track_key: TrackKey,
+        now: Instant,
+    ) {
+        let Some(peer) = self.peers.get_mut(&peer_key) else {
+            return;
+        };
+        let Some(track) = peer
+            .track_by_key(track_key)
+            .filter(|track| track.kind == Kind::Video)
+        else {
+            return;
+        };
         let Some(ssrc) = track.ssrc else { return };
         if !track.key_frames.ask_now(now) {
             return;
         }
-        let Some(connection) = &mut peer.publish else { return };
+        let Some(connection) = &mut peer.publish else {
+            return;
+        };
         let key = connection.key;
         if let Some(stream) = connection.rtc.direct_api().stream_rx(&ssrc.into()) {
             stream.request_keyframe(KeyframeRequestKind::Pli);
@@ -306,20 +433,35 @@ enum Written {
     CannotDecode,
 }
 
-fn write(peer: &mut Peer, track: TrackKey, spec: str0m::format::CodecSpec, packet: &RtpPacket) -> Written {
-    let Some(connection) = &mut peer.subscribe else { return Written::NotWanted };
-    let Some(received) = peer.received.get_mut(&track) else { return Written::NotWanted };
+fn write(
+    peer: &mut Peer,
+    track: TrackKey,
+    spec: str0m::format::CodecSpec,
+    packet: &RtpPacket,
+) -> Written {
+    let Some(connection) = &mut peer.subscribe else {
+        return Written::NotWanted;
+    };
+    let Some(received) = peer.received.get_mut(&track) else {
+        return Written::NotWanted;
+    };
     if received.stage != Stage::Live || !received.is_wanted || !connection.is_connected {
         received.renumbering.pause();
         return Written::NotWanted;
     }
     let incoming = packet.header.payload_type;
-    if received.payload_type.is_none_or(|(from, _)| from != incoming) {
+    if received
+        .payload_type
+        .is_none_or(|(from, _)| from != incoming)
+    {
         let media = connection.rtc.media(received.mid);
-        let outgoing = media.and_then(|media| codecs::subscriber_pt(connection.rtc.codec_config(), media, spec));
+        let outgoing = media
+            .and_then(|media| codecs::subscriber_pt(connection.rtc.codec_config(), media, spec));
         received.payload_type = outgoing.map(|outgoing| (incoming, outgoing));
     }
-    let Some((_, outgoing)) = received.payload_type else { return Written::CannotDecode };
+    let Some((_, outgoing)) = received.payload_type else {
+        return Written::CannotDecode;
+    };
     let numbers = Numbers {
         ssrc: *packet.header.ssrc,
         sequence: *packet.seq_no,
@@ -327,21 +469,37 @@ fn write(peer: &mut Peer, track: TrackKey, spec: str0m::format::CodecSpec, packe
         clock_rate: u64::from(spec.clock_rate.get()),
         at: packet.timestamp,
     };
-    let Some((sequence, timestamp)) = received.renumbering.packet(numbers) else { return Written::NotWanted };
+    let Some((sequence, timestamp)) = received.renumbering.packet(numbers) else {
+        return Written::NotWanted;
+    };
     let mut api = connection.rtc.direct_api();
-    let Some(stream) = api.stream_tx_by_mid(received.mid, None) else { return Written::NotWanted };
+    let Some(stream) = api.stream_tx_by_mid(received.mid, None) else {
+        return Written::NotWanted;
+    };
     let extensions = ExtensionValues {
         audio_level: packet.header.ext_vals.audio_level,
         voice_activity: packet.header.ext_vals.voice_activity,
         ..Default::default()
     };
-    let copy = RtpWrite::new(outgoing, sequence.into(), timestamp, packet.timestamp, packet.payload.clone());
-    stream.write_rtp(copy.marker(packet.header.marker).nackable(received.kind == Kind::Video).ext_vals(extensions));
+    let copy = RtpWrite::new(
+        outgoing,
+        sequence.into(),
+        timestamp,
+        packet.timestamp,
+        packet.payload.clone(),
+    );
+    stream.write_rtp(
+        copy.marker(packet.header.marker)
+            .nackable(received.kind == Kind::Video)
+            .ext_vals(extensions),
+    );
     Written::Yes(connection.key)
 }
 
 fn ntp_32_32(time: std::time::SystemTime) -> u64 {
-    let since = time.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let since = time
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
     let fraction = ((u128::from(since.subsec_nanos()) << 32) + 500_000_000) / 1_000_000_000;
     ((since.as_secs() + NTP_UNIX_SECONDS) << 32) + fraction as u64
 }

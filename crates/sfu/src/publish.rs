@@ -20,23 +20,39 @@ use crate::sfu::{Published, Sfu, mute_payload};
 
 impl Sfu {
     /// Answers an offer of a known peer. `specs` is the complete map of what it publishes now.
-    pub fn publish_offer(&mut self, peer: &str, sdp: &str, specs: Vec<TrackSpec>, now: Instant) -> Result<Published, Error> {
+    pub fn publish_offer(
+        &mut self,
+        peer: &str,
+        sdp: &str,
+        specs: Vec<TrackSpec>,
+        now: Instant,
+    ) -> Result<Published, Error> {
         let key = self.peer_key(peer)?;
         check_specs(peer, &specs)?;
         let offer = Offer::read(sdp)?;
-        let parsed = SdpOffer::from_sdp_string(&offer.text).map_err(|error| Error::Bad(format!("sdp: {error}")))?;
+        let parsed = SdpOffer::from_sdp_string(&offer.text)
+            .map_err(|error| Error::Bad(format!("sdp: {error}")))?;
         self.renew_if_needed(key, &offer, now);
         let answer = self.accept(key, parsed, now)?;
         let unmatched = self.match_tracks(key, &offer, specs, now);
         let room = self.peers[&key].room.clone();
         self.offer_to_room(&room, now);
-        Ok(Published { sdp: answer.to_sdp_string(), unmatched })
+        Ok(Published {
+            sdp: answer.to_sdp_string(),
+            unmatched,
+        })
     }
 
     /// Makes the peer's first publish connection, or a new one when the client has made a new one.
     fn renew_if_needed(&mut self, peer_key: u32, offer: &Offer, now: Instant) {
-        let peer = self.peers.get_mut(&peer_key).expect("the key was looked up");
-        let alive = peer.publish.as_ref().is_some_and(|connection| connection.rtc.is_alive());
+        let peer = self
+            .peers
+            .get_mut(&peer_key)
+            .expect("the key was looked up");
+        let alive = peer
+            .publish
+            .as_ref()
+            .is_some_and(|connection| connection.rtc.is_alive());
         if alive && peer.fingerprint == offer.fingerprint {
             return;
         }
@@ -44,22 +60,33 @@ impl Sfu {
         peer.by_ssrc.clear();
         peer.received.clear();
         peer.pending = None;
-        for old in [peer.publish.take(), peer.subscribe.take()].into_iter().flatten() {
+        for old in [peer.publish.take(), peer.subscribe.take()]
+            .into_iter()
+            .flatten()
+        {
             self.demux.forget(old.key);
         }
         for others in self.peers.values_mut() {
             for track in &mut others.tracks {
-                track.subscribers.retain(|subscriber| *subscriber != peer_key);
+                track
+                    .subscribers
+                    .retain(|subscriber| *subscriber != peer_key);
             }
         }
         let key = self.new_connection_key(peer_key, Pc::Publish);
         let codecs = codecs::codec_config(&self.config.video_codecs, true);
         let connection = Connection::new(key, codecs, &self.config.announce, now);
-        self.peers.get_mut(&peer_key).expect("the key was looked up").publish = Some(connection);
+        self.peers
+            .get_mut(&peer_key)
+            .expect("the key was looked up")
+            .publish = Some(connection);
     }
 
     fn accept(&mut self, peer_key: u32, offer: SdpOffer, now: Instant) -> Result<SdpAnswer, Error> {
-        let peer = self.peers.get_mut(&peer_key).expect("the key was looked up");
+        let peer = self
+            .peers
+            .get_mut(&peer_key)
+            .expect("the key was looked up");
         let id = peer.id.clone();
         let connection = peer.publish.as_mut().expect("made just before");
         let key = connection.key;
@@ -76,11 +103,21 @@ impl Sfu {
     }
 
     /// Brings the Tracks in line with the map; returns those that no sending m-line carries.
-    fn match_tracks(&mut self, peer_key: u32, offer: &Offer, specs: Vec<TrackSpec>, now: Instant) -> Vec<String> {
-        let peer = self.peers.get_mut(&peer_key).expect("the key was looked up");
+    fn match_tracks(
+        &mut self,
+        peer_key: u32,
+        offer: &Offer,
+        specs: Vec<TrackSpec>,
+        now: Instant,
+    ) -> Vec<String> {
+        let peer = self
+            .peers
+            .get_mut(&peer_key)
+            .expect("the key was looked up");
         let is_current = |track: &Track| {
             let line = offer.line_of(&track.id);
-            specs.iter().any(|spec| spec.track_id == track.id) && line.is_some_and(|line| *track.mid == *line.mid)
+            specs.iter().any(|spec| spec.track_id == track.id)
+                && line.is_some_and(|line| *track.mid == *line.mid)
         };
         let (mut kept, ended): (Vec<_>, Vec<_>) = peer.tracks.drain(..).partition(is_current);
         peer.tracks.append(&mut kept);
@@ -98,7 +135,10 @@ impl Sfu {
 
     fn publish_track(&mut self, peer_key: u32, mid: Mid, spec: TrackSpec, now: Instant) {
         let key = TrackKey(self.new_key());
-        let peer = self.peers.get_mut(&peer_key).expect("the key was looked up");
+        let peer = self
+            .peers
+            .get_mut(&peer_key)
+            .expect("the key was looked up");
         let codecs = peer.publish.as_ref().and_then(|connection| {
             let media = connection.rtc.media(mid)?;
             Some(codecs::describe(connection.rtc.codec_config(), media).to_string())
@@ -106,13 +146,18 @@ impl Sfu {
         let codecs = codecs.unwrap_or_else(|| "{}".to_owned());
         if peer.track(&spec.track_id).is_none() {
             let journal = spec.journal.as_ref().and_then(|journal| {
-                self.journals.get(&journal.id).map(|open| (journal.id.clone(), *open))
+                self.journals
+                    .get(&journal.id)
+                    .map(|open| (journal.id.clone(), *open))
             });
             peer.tracks.push(new_track(key, mid, &spec, journal));
         }
         self.note_codecs(peer_key, &spec.track_id, codecs, now);
         self.note_mute(peer_key, &spec.track_id, spec.muted, now);
-        let track = self.peers.get_mut(&peer_key).and_then(|peer| peer.track(&spec.track_id));
+        let track = self
+            .peers
+            .get_mut(&peer_key)
+            .and_then(|peer| peer.track(&spec.track_id));
         let is_recorded = track.is_some_and(|track| track.journal.is_some());
         if let Some(journal) = spec.journal
             && !is_recorded
@@ -122,7 +167,13 @@ impl Sfu {
     }
 
     fn note_codecs(&mut self, peer_key: u32, track_id: &str, codecs: String, now: Instant) {
-        let Some(track) = self.peers.get_mut(&peer_key).and_then(|peer| peer.track(track_id)) else { return };
+        let Some(track) = self
+            .peers
+            .get_mut(&peer_key)
+            .and_then(|peer| peer.track(track_id))
+        else {
+            return;
+        };
         if track.codecs == codecs {
             return;
         }
@@ -133,7 +184,13 @@ impl Sfu {
     }
 
     fn note_mute(&mut self, peer_key: u32, track_id: &str, muted: bool, now: Instant) {
-        let Some(track) = self.peers.get_mut(&peer_key).and_then(|peer| peer.track(track_id)) else { return };
+        let Some(track) = self
+            .peers
+            .get_mut(&peer_key)
+            .and_then(|peer| peer.track(track_id))
+        else {
+            return;
+        };
         if track.muted == muted {
             return;
         }
@@ -147,7 +204,10 @@ impl Sfu {
     pub(crate) fn end_tracks(&mut self, ended: Vec<Track>) {
         for track in ended {
             for subscriber in track.subscribers {
-                let received = self.peers.get_mut(&subscriber).and_then(|peer| peer.received.get_mut(&track.key));
+                let received = self
+                    .peers
+                    .get_mut(&subscriber)
+                    .and_then(|peer| peer.received.get_mut(&track.key));
                 if let Some(received) = received {
                     received.stage = Stage::Ended;
                 }
@@ -156,7 +216,12 @@ impl Sfu {
     }
 }
 
-fn new_track(key: TrackKey, mid: Mid, spec: &TrackSpec, journal: Option<(String, crate::JournalKey)>) -> Track {
+fn new_track(
+    key: TrackKey,
+    mid: Mid,
+    spec: &TrackSpec,
+    journal: Option<(String, crate::JournalKey)>,
+) -> Track {
     Track {
         key,
         id: spec.track_id.clone(),
@@ -176,11 +241,21 @@ fn new_track(key: TrackKey, mid: Mid, spec: &TrackSpec, journal: Option<(String,
 
 fn check_specs(peer: &str, specs: &[TrackSpec]) -> Result<(), Error> {
     if specs.len() > limits::TRACKS {
-        return Err(Error::Bad(format!("peer {peer}: {} tracks, at most {}", specs.len(), limits::TRACKS)));
+        return Err(Error::Bad(format!(
+            "peer {peer}: {} tracks, at most {}",
+            specs.len(),
+            limits::TRACKS
+        )));
     }
     let fits = |text: &str| !text.is_empty() && text.len() <= limits::MSID_BYTES;
-    match specs.iter().find(|spec| !(fits(&spec.track_id) && fits(&spec.stream_id))) {
-        Some(spec) => Err(Error::Bad(format!("peer {peer} track {:?}: ids of 1 to 64 characters", spec.track_id))),
+    match specs
+        .iter()
+        .find(|spec| !(fits(&spec.track_id) && fits(&spec.stream_id)))
+    {
+        Some(spec) => Err(Error::Bad(format!(
+            "peer {peer} track {:?}: ids of 1 to 64 characters",
+            spec.track_id
+        ))),
         None => Ok(()),
     }
 }

@@ -78,12 +78,17 @@ impl Sfu {
     }
 
     pub(crate) fn peer_key(&self, id: &str) -> Result<u32, Error> {
-        self.ids.get(id).copied().ok_or_else(|| Error::unknown_peer(id))
+        self.ids
+            .get(id)
+            .copied()
+            .ok_or_else(|| Error::unknown_peer(id))
     }
 
     pub(crate) fn peer_mut(&mut self, id: &str) -> Result<&mut Peer, Error> {
         let key = self.peer_key(id)?;
-        self.peers.get_mut(&key).ok_or_else(|| Error::unknown_peer(id))
+        self.peers
+            .get_mut(&key)
+            .ok_or_else(|| Error::unknown_peer(id))
     }
 
     /// Makes a peer known. Its connections come with its first publish offer. Known already: nothing.
@@ -91,13 +96,21 @@ impl Sfu {
         if let Ok(known) = self.peer_mut(peer) {
             return match known.room == room {
                 true => Ok(()),
-                false => Err(Error::Conflict(format!("peer {peer}: is in room {}", known.room))),
+                false => Err(Error::Conflict(format!(
+                    "peer {peer}: is in room {}",
+                    known.room
+                ))),
             };
         }
         let key = self.new_key();
         self.ids.insert(peer.to_owned(), key);
-        self.peers.insert(key, Peer::new(peer.to_owned(), room.to_owned()));
-        self.rooms.entry(room.to_owned()).or_default().members.push(key);
+        self.peers
+            .insert(key, Peer::new(peer.to_owned(), room.to_owned()));
+        self.rooms
+            .entry(room.to_owned())
+            .or_default()
+            .members
+            .push(key);
         Ok(())
     }
 
@@ -109,9 +122,14 @@ impl Sfu {
     }
 
     pub(crate) fn drop_peer(&mut self, key: u32, now: Instant) {
-        let Some(mut peer) = self.peers.remove(&key) else { return };
+        let Some(mut peer) = self.peers.remove(&key) else {
+            return;
+        };
         self.ids.remove(&peer.id);
-        for connection in [peer.publish.take(), peer.subscribe.take()].into_iter().flatten() {
+        for connection in [peer.publish.take(), peer.subscribe.take()]
+            .into_iter()
+            .flatten()
+        {
             self.demux.forget(connection.key);
         }
         if let Some(room) = self.rooms.get_mut(&peer.room) {
@@ -130,13 +148,24 @@ impl Sfu {
         let known = self.peer_mut(peer)?;
         known.candidates += 1;
         if known.candidates > limits::CANDIDATES || candidate.len() > limits::CANDIDATE_BYTES {
-            return Err(Error::Bad(format!("peer {peer}: too many or too long candidates")));
+            return Err(Error::Bad(format!(
+                "peer {peer}: too many or too long candidates"
+            )));
         }
         Ok(())
     }
 
-    pub fn mute(&mut self, peer: &str, track_id: &str, muted: bool, now: Instant) -> Result<(), Error> {
-        let track = self.peer_mut(peer)?.track(track_id).ok_or_else(|| Error::unknown_track(peer, track_id))?;
+    pub fn mute(
+        &mut self,
+        peer: &str,
+        track_id: &str,
+        muted: bool,
+        now: Instant,
+    ) -> Result<(), Error> {
+        let track = self
+            .peer_mut(peer)?
+            .track(track_id)
+            .ok_or_else(|| Error::unknown_track(peer, track_id))?;
         track.muted = muted;
         if let Some((_, key)) = track.journal {
             self.append(key, now, mute_payload(muted));
@@ -145,27 +174,55 @@ impl Sfu {
     }
 
     /// Begins to record a Track that is already published.
-    pub fn open_journal(&mut self, peer: &str, track_id: &str, journal: JournalSpec, now: Instant) -> Result<(), Error> {
+    pub fn open_journal(
+        &mut self,
+        peer: &str,
+        track_id: &str,
+        journal: JournalSpec,
+        now: Instant,
+    ) -> Result<(), Error> {
         if self.journals.contains_key(&journal.id) {
             return Err(Error::Conflict(format!("journal {}: is open", journal.id)));
         }
-        let track = self.peer_mut(peer)?.track(track_id).ok_or_else(|| Error::unknown_track(peer, track_id))?;
+        let track = self
+            .peer_mut(peer)?
+            .track(track_id)
+            .ok_or_else(|| Error::unknown_track(peer, track_id))?;
         if let Some((open, _)) = &track.journal {
-            return Err(Error::Conflict(format!("peer {peer} track {track_id}: journal {open} is open")));
+            return Err(Error::Conflict(format!(
+                "peer {peer} track {track_id}: journal {open} is open"
+            )));
         }
         let key = self.peer_key(peer)?;
         self.start_journal(key, track_id, journal, now);
         Ok(())
     }
 
-    pub(crate) fn start_journal(&mut self, peer_key: u32, track_id: &str, spec: JournalSpec, now: Instant) {
+    pub(crate) fn start_journal(
+        &mut self,
+        peer_key: u32,
+        track_id: &str,
+        spec: JournalSpec,
+        now: Instant,
+    ) {
         let key = JournalKey(self.new_key());
-        let Some(track) = self.peers.get_mut(&peer_key).and_then(|peer| peer.track(track_id)) else { return };
+        let Some(track) = self
+            .peers
+            .get_mut(&peer_key)
+            .and_then(|peer| peer.track(track_id))
+        else {
+            return;
+        };
         track.journal = Some((spec.id.clone(), key));
         track.key_frames.want();
         let (codecs, muted, ssrc) = (track.codecs.clone(), track.muted, track.ssrc);
         self.journals.insert(spec.id.clone(), key);
-        self.output.orders.push(Order::Open { key, id: spec.id, dir: spec.dir, meta: spec.meta });
+        self.output.orders.push(Order::Open {
+            key,
+            id: spec.id,
+            dir: spec.dir,
+            meta: spec.meta,
+        });
         self.append(key, now, Payload::Codecs(codecs));
         self.append(key, now, mute_payload(muted));
         if let Some(ssrc) = ssrc {
@@ -180,23 +237,51 @@ impl Sfu {
 
     /// Ends a journal. The answer to `request` comes from the journal thread once the seal is durable.
     pub fn seal(&mut self, journal: &str, reason: String, request: u64) -> Result<(), Error> {
-        let key = self.journals.remove(journal).ok_or_else(|| Error::Unknown(format!("journal {journal}: not open")))?;
+        let key = self
+            .journals
+            .remove(journal)
+            .ok_or_else(|| Error::Unknown(format!("journal {journal}: not open")))?;
         for track in self.peers.values_mut().flat_map(|peer| &mut peer.tracks) {
             track.journal.take_if(|(_, open)| *open == key);
         }
-        self.output.orders.push(Order::Seal { key, id: journal.to_owned(), reason, request });
+        self.output.orders.push(Order::Seal {
+            key,
+            id: journal.to_owned(),
+            reason,
+            request,
+        });
         Ok(())
     }
 
     /// The subscriber's wish for one Track. It never touches the publisher nor the journal.
-    pub fn prefer(&mut self, peer: &str, track_id: &str, is_wanted: bool, now: Instant) -> Result<(), Error> {
+    pub fn prefer(
+        &mut self,
+        peer: &str,
+        track_id: &str,
+        is_wanted: bool,
+        now: Instant,
+    ) -> Result<(), Error> {
         let subscriber = self.peer_key(peer)?;
         let room = self.peers[&subscriber].room.clone();
-        let members = self.rooms.get(&room).map(|room| room.members.clone()).unwrap_or_default();
+        let members = self
+            .rooms
+            .get(&room)
+            .map(|room| room.members.clone())
+            .unwrap_or_default();
         for publisher in members.into_iter().filter(|member| *member != subscriber) {
-            let Some(track) = self.peers.get_mut(&publisher).and_then(|peer| peer.track(track_id)) else { continue };
+            let Some(track) = self
+                .peers
+                .get_mut(&publisher)
+                .and_then(|peer| peer.track(track_id))
+            else {
+                continue;
+            };
             let (key, kind) = (track.key, track.kind);
-            let Some(received) = self.peers.get_mut(&subscriber).and_then(|peer| peer.received.get_mut(&key)) else {
+            let Some(received) = self
+                .peers
+                .get_mut(&subscriber)
+                .and_then(|peer| peer.received.get_mut(&key))
+            else {
                 continue;
             };
             let begins = is_wanted && !received.is_wanted && received.stage == Stage::Live;
@@ -212,12 +297,18 @@ impl Sfu {
     /// Sends a text on the subscribe connection's channel.
     pub fn send_data(&mut self, peer: &str, text: &str) -> Result<(), Error> {
         if text.len() > limits::DATA_BYTES {
-            return Err(Error::Bad(format!("peer {peer}: text of {} bytes", text.len())));
+            return Err(Error::Bad(format!(
+                "peer {peer}: text of {} bytes",
+                text.len()
+            )));
         }
         let closed = || Error::Conflict(format!("peer {peer}: data channel is not open"));
         let connection = self.peer_mut(peer)?.subscribe.as_mut().ok_or_else(closed)?;
         let id = connection.channel.ok_or_else(closed)?;
-        let sent = connection.rtc.channel(id).map(|mut channel| channel.write(false, text.as_bytes()));
+        let sent = connection
+            .rtc
+            .channel(id)
+            .map(|mut channel| channel.write(false, text.as_bytes()));
         let key = connection.key;
         self.mark_dirty(key);
         match sent {
@@ -242,9 +333,14 @@ impl Sfu {
 
     /// A panic inside a peer's session: that peer is lost, nobody else.
     pub(crate) fn fail_peer(&mut self, key: u32, error: String, now: Instant) {
-        let Some(peer) = self.peers.get(&key) else { return };
+        let Some(peer) = self.peers.get(&key) else {
+            return;
+        };
         self.output.counters.peers_failed += 1;
-        self.output.events.push(Event::PeerFailed { peer: peer.id.clone(), error });
+        self.output.events.push(Event::PeerFailed {
+            peer: peer.id.clone(),
+            error,
+        });
         self.drop_peer(key, now);
     }
 
@@ -263,9 +359,15 @@ impl Sfu {
 
     fn look_at_rooms(&mut self, now: Instant) {
         for (name, room) in &mut self.rooms {
-            self.output.events.extend(room.speakers_changed(name, &mut self.peers, now));
+            self.output
+                .events
+                .extend(room.speakers_changed(name, &mut self.peers, now));
         }
-        let wishes: Vec<_> = self.peers.iter().flat_map(|(key, peer)| peer.tracks.iter().map(|t| (*key, t.key))).collect();
+        let wishes: Vec<_> = self
+            .peers
+            .iter()
+            .flat_map(|(key, peer)| peer.tracks.iter().map(|t| (*key, t.key)))
+            .collect();
         for (peer, track) in wishes {
             self.send_key_frame_request(peer, track, now);
         }
@@ -279,17 +381,30 @@ impl Sfu {
 
     pub fn gauges(&self) -> [(&'static str, u64); 4] {
         let tracks: usize = self.peers.values().map(|peer| peer.tracks.len()).sum();
-        let connected = |peer: &Peer| [&peer.publish, &peer.subscribe].into_iter().flatten().filter(|c| c.is_connected).count();
+        let connected = |peer: &Peer| {
+            [&peer.publish, &peer.subscribe]
+                .into_iter()
+                .flatten()
+                .filter(|c| c.is_connected)
+                .count()
+        };
         [
             ("rooms", self.rooms.len() as u64),
             ("peers", self.peers.len() as u64),
             ("tracks", tracks as u64),
-            ("connections", self.peers.values().map(connected).sum::<usize>() as u64),
+            (
+                "connections",
+                self.peers.values().map(connected).sum::<usize>() as u64,
+            ),
         ]
     }
 
     pub(crate) fn new_connection_key(&mut self, peer: u32, pc: Pc) -> ConnectionKey {
-        ConnectionKey { peer, pc, generation: self.new_key() }
+        ConnectionKey {
+            peer,
+            pc,
+            generation: self.new_key(),
+        }
     }
 }
 

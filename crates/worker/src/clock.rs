@@ -16,7 +16,10 @@ pub struct SessionClock {
 
 impl SessionClock {
     pub fn start() -> Self {
-        Self { anchor: Instant::now(), anchor_unix_ns: unix_ns(SystemTime::now()) }
+        Self {
+            anchor: Instant::now(),
+            anchor_unix_ns: unix_ns(SystemTime::now()),
+        }
     }
 
     /// The Unix time of an instant, in ns.
@@ -29,7 +32,9 @@ impl SessionClock {
 }
 
 fn unix_ns(time: SystemTime) -> u64 {
-    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() as u64
+    time.duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_nanos() as u64
 }
 
 /// Both clocks read together, to turn the kernel's wall-clock stamps into instants.
@@ -41,14 +46,21 @@ pub struct Reading {
 
 impl Reading {
     pub fn take() -> Self {
-        Self { now: Instant::now(), unix_ns: unix_ns(SystemTime::now()) }
+        Self {
+            now: Instant::now(),
+            unix_ns: unix_ns(SystemTime::now()),
+        }
     }
 
     /// The instant of a kernel stamp. One from the future or from long ago means that the wall clock
     /// was stepped meanwhile; then the time of reading is the better answer.
     pub fn instant_of(&self, stamp_unix_ns: u64) -> Instant {
         let age = Duration::from_nanos(self.unix_ns.saturating_sub(stamp_unix_ns));
-        if age > OLDEST { self.now } else { self.now.checked_sub(age).unwrap_or(self.now) }
+        if age > OLDEST {
+            self.now
+        } else {
+            self.now.checked_sub(age).unwrap_or(self.now)
+        }
     }
 }
 
@@ -59,13 +71,19 @@ mod tests {
     #[test]
     fn a_kernel_stamp_becomes_the_instant_it_was_taken() {
         let reading = Reading::take();
-        assert_eq!(reading.now - reading.instant_of(reading.unix_ns - 3_000_000), Duration::from_millis(3));
+        assert_eq!(
+            reading.now - reading.instant_of(reading.unix_ns - 3_000_000),
+            Duration::from_millis(3)
+        );
     }
 
     #[test]
     fn a_stepped_wall_clock_does_not_move_a_packet() {
         let reading = Reading::take();
-        for stamp in [reading.unix_ns - 3_600_000_000_000, reading.unix_ns + 3_600_000_000_000] {
+        for stamp in [
+            reading.unix_ns - 3_600_000_000_000,
+            reading.unix_ns + 3_600_000_000_000,
+        ] {
             assert_eq!(reading.instant_of(stamp), reading.now);
         }
     }
@@ -74,6 +92,9 @@ mod tests {
     fn session_time_goes_on_from_its_anchor() {
         let clock = SessionClock::start();
         let start = clock.unix_ns(clock.anchor);
-        assert_eq!(clock.unix_ns(clock.anchor + Duration::from_millis(5)) - start, 5_000_000);
+        assert_eq!(
+            clock.unix_ns(clock.anchor + Duration::from_millis(5)) - start,
+            5_000_000
+        );
     }
 }

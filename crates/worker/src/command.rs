@@ -31,22 +31,46 @@ pub enum Command {
     AddPeer { room: String, peer: String },
     /// Answers the client's offer; `tracks` is everything it publishes now. Ok `{"sdp", "unmatched"}`,
     /// where `unmatched` lists track ids that no sending m-line carries. 400 for an unusable SDP.
-    PublishOffer { peer: String, sdp: String, tracks: Vec<TrackSpec> },
+    PublishOffer {
+        peer: String,
+        sdp: String,
+        tracks: Vec<TrackSpec>,
+    },
     /// The client's answer to the event `subscribe_offer`. Ok `{}`; 409 when none is in flight.
     SubscribeAnswer { peer: String, sdp: String },
     /// A trickled candidate; counted only, ICE-lite needs none. Ok `{}`.
-    Candidate { peer: String, pc: Pc, candidate: String },
+    Candidate {
+        peer: String,
+        pc: Pc,
+        candidate: String,
+    },
     /// The client muted or unmuted a Track: a journal record. Ok `{}`.
-    Mute { peer: String, track_id: String, muted: bool },
+    Mute {
+        peer: String,
+        track_id: String,
+        muted: bool,
+    },
     /// Begins to record a Track that is published already. Ok `{}`.
-    OpenJournal { peer: String, track_id: String, journal: JournalSpec },
+    OpenJournal {
+        peer: String,
+        track_id: String,
+        journal: JournalSpec,
+    },
     /// Ends a journal. Ok, once durable: `{"packets", "bytes", "first_arrival_ns", "last_arrival_ns",
     /// "lost_to_queue"}`. 404 when no journal of that id is open.
     Seal { journal: String, reason: String },
     /// The subscriber's wish for a video Track. Ok `{}`.
-    Prefer { peer: String, track_id: String, layer: Layer },
+    Prefer {
+        peer: String,
+        track_id: String,
+        layer: Layer,
+    },
     /// The subscriber's wish for an audio Track. Ok `{}`.
-    PreferAudio { peer: String, track_id: String, subscribed: bool },
+    PreferAudio {
+        peer: String,
+        track_id: String,
+        subscribed: bool,
+    },
     /// Sends a text on the `ion-sfu` channel of the subscribe connection. Ok `{}`; 409 while it is closed.
     SendData { peer: String, text: String },
     /// Ends a peer's connections; does not seal its journals. Ok `{}`.
@@ -65,7 +89,9 @@ mod tests {
             "kind":"video","source":"regular","muted":false,"journal":{"id":"j","dir":"/d","meta":{"a":1}}}]}"#;
         let request: Request = serde_json::from_str(text).unwrap();
         assert_eq!(request.request, 3);
-        let Command::PublishOffer { tracks, .. } = request.command else { panic!("another command") };
+        let Command::PublishOffer { tracks, .. } = request.command else {
+            panic!("another command")
+        };
         assert_eq!(tracks[0].journal.as_ref().unwrap().meta["a"], 1);
     }
 }

@@ -49,7 +49,12 @@ pub struct EngineConfig {
 
 /// H264 in front, because it goes into MP4.
 fn default_video_codecs() -> Vec<VideoCodec> {
-    vec![VideoCodec::H264, VideoCodec::Vp9, VideoCodec::Av1, VideoCodec::Vp8]
+    vec![
+        VideoCodec::H264,
+        VideoCodec::Vp9,
+        VideoCodec::Av1,
+        VideoCodec::Vp8,
+    ]
 }
 
 /// A group sync four times a second costs little and bounds the loss of a power cut.
@@ -80,10 +85,15 @@ pub struct Engine {
 impl Engine {
     pub fn start(config: EngineConfig) -> Result<Self, Error> {
         if config.announce.is_empty() || config.video_codecs.is_empty() {
-            return Err(Error::Config("announce and video_codecs must not be empty".into()));
+            return Err(Error::Config(
+                "announce and video_codecs must not be empty".into(),
+            ));
         }
         let socket = MediaSocket::bind(config.bind, config.receive_buffer_bytes)?;
-        let port = socket.local_address().map_err(Error::system("socket"))?.port();
+        let port = socket
+            .local_address()
+            .map_err(Error::system("socket"))?
+            .port();
         let events = Arc::new(EventQueue::new()?);
         let wake = Arc::new(EventFd::new()?);
         let writer_counters = Arc::new(WriterCounters::default());
@@ -101,10 +111,20 @@ impl Engine {
         });
         let (commands, command_receiver) = sync_channel(COMMANDS);
         let now = Instant::now();
-        let announce = config.announce.iter().map(|ip| SocketAddr::new(*ip, port)).collect();
+        let announce = config
+            .announce
+            .iter()
+            .map(|ip| SocketAddr::new(*ip, port))
+            .collect();
         let shard = Shard {
             socket,
-            sfu: Sfu::new(Config { announce, video_codecs: config.video_codecs }, now),
+            sfu: Sfu::new(
+                Config {
+                    announce,
+                    video_codecs: config.video_codecs,
+                },
+                now,
+            ),
             commands: command_receiver,
             wake: wake.clone(),
             events: events.clone(),
@@ -115,8 +135,19 @@ impl Engine {
         };
         let journal = spawn("isotape-journal", &events, move || journal.run())?;
         let shard = spawn("isotape-shard", &events, move || shard.run())?;
-        let running = Mutex::new(Some(Running { commands, shard, journal }));
-        Ok(Self { running, wake, events, metrics, writer_counters, port })
+        let running = Mutex::new(Some(Running {
+            commands,
+            shard,
+            journal,
+        }));
+        Ok(Self {
+            running,
+            wake,
+            events,
+            metrics,
+            writer_counters,
+            port,
+        })
     }
 
     /// The port of the media socket.
@@ -136,30 +167,56 @@ impl Engine {
 
     /// Queues a command; its reply comes as an event.
     pub fn command(&self, json: &str) -> Result<(), Error> {
-        let request = serde_json::from_str(json).map_err(|error| Error::Command(error.to_string()))?;
-        let running = self.running.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let request =
+            serde_json::from_str(json).map_err(|error| Error::Command(error.to_string()))?;
+        let running = self
+            .running
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
         let running = running.as_ref().ok_or(Error::Closed)?;
-        running.commands.try_send(request).map_err(|error| match error {
-            TrySendError::Full(_) => Error::Full(COMMANDS),
-            TrySendError::Disconnected(_) => Error::Closed,
-        })?;
+        running
+            .commands
+            .try_send(request)
+            .map_err(|error| match error {
+                TrySendError::Full(_) => Error::Full(COMMANDS),
+                TrySendError::Disconnected(_) => Error::Closed,
+            })?;
         self.wake.signal();
         Ok(())
     }
 
     /// Counters and gauges by name.
     pub fn metrics(&self) -> BTreeMap<&'static str, u64> {
-        let mut metrics = self.metrics.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
+        let mut metrics = self
+            .metrics
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+            .clone();
         let counters = &self.writer_counters;
         metrics.extend([
             ("journal_records", counters.records.load(Ordering::Relaxed)),
             ("journal_bytes", counters.bytes.load(Ordering::Relaxed)),
-            ("journal_lost_packets", counters.lost_packets.load(Ordering::Relaxed)),
-            ("journal_refused_records", counters.refused_records.load(Ordering::Relaxed)),
-            ("journal_disk_errors", counters.disk_errors.load(Ordering::Relaxed)),
+            (
+                "journal_lost_packets",
+                counters.lost_packets.load(Ordering::Relaxed),
+            ),
+            (
+                "journal_refused_records",
+                counters.refused_records.load(Ordering::Relaxed),
+            ),
+            (
+                "journal_disk_errors",
+                counters.disk_errors.load(Ordering::Relaxed),
+            ),
             ("journal_syncs", counters.syncs.load(Ordering::Relaxed)),
-            ("journal_sync_micros", counters.sync_micros.load(Ordering::Relaxed)),
-            ("journals_open", counters.open_journals.load(Ordering::Relaxed)),
+            (
+                "journal_sync_micros",
+                counters.sync_micros.load(Ordering::Relaxed),
+            ),
+            (
+                "journals_open",
+                counters.open_journals.load(Ordering::Relaxed),
+            ),
             ("events_dropped", self.events.dropped()),
         ]);
         metrics
@@ -168,8 +225,19 @@ impl Engine {
     /// Stops both threads. What was received is durable on return; journals that were not sealed are
     /// left to recovery.
     pub fn close(&self) {
-        let running = self.running.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
-        let Some(Running { commands, shard, journal }) = running else { return };
+        let running = self
+            .running
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+            .take();
+        let Some(Running {
+            commands,
+            shard,
+            journal,
+        }) = running
+        else {
+            return;
+        };
         drop(commands);
         self.wake.signal();
         // A panic of either thread was told as an event.
@@ -186,12 +254,21 @@ impl Drop for Engine {
 
 /// The named supervisor of a thread: a panic outside any one peer is a bug that ends the engine, and
 /// is told, so that the process can be restarted.
-fn spawn(name: &'static str, events: &Arc<EventQueue>, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, Error> {
+fn spawn(
+    name: &'static str,
+    events: &Arc<EventQueue>,
+    work: impl FnOnce() + Send + 'static,
+) -> Result<JoinHandle<()>, Error> {
     let events = events.clone();
     let supervised = move || {
         if catch_unwind(AssertUnwindSafe(work)).is_err() {
-            events.push(&json!({"event": "engine_failed", "error": format!("thread {name} panicked")}));
+            events.push(
+                &json!({"event": "engine_failed", "error": format!("thread {name} panicked")}),
+            );
         }
     };
-    std::thread::Builder::new().name(name.into()).spawn(supervised).map_err(Error::system(format!("thread {name}")))
+    std::thread::Builder::new()
+        .name(name.into())
+        .spawn(supervised)
+        .map_err(Error::system(format!("thread {name}")))
 }

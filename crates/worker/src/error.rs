@@ -13,7 +13,10 @@ pub enum Error {
     #[error("engine: is closed")]
     Closed,
     #[error("engine {what}: {source}")]
-    System { what: String, source: std::io::Error },
+    System {
+        what: String,
+        source: std::io::Error,
+    },
 }
 
 impl Error {

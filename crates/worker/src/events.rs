@@ -22,7 +22,11 @@ pub struct EventQueue {
 
 impl EventQueue {
     pub fn new() -> Result<Self, Error> {
-        Ok(Self { queue: Mutex::default(), wake: EventFd::new()?, dropped: AtomicU64::new(0) })
+        Ok(Self {
+            queue: Mutex::default(),
+            wake: EventFd::new()?,
+            dropped: AtomicU64::new(0),
+        })
     }
 
     pub fn fd(&self) -> RawFd {
@@ -36,18 +40,27 @@ impl EventQueue {
 
     /// The good answer to a command.
     pub fn reply(&self, request: u64, ok: Value) {
-        self.push_within(&json!({"event": "reply", "request": request, "ok": ok}), 2 * QUEUED);
+        self.push_within(
+            &json!({"event": "reply", "request": request, "ok": ok}),
+            2 * QUEUED,
+        );
     }
 
     /// The refusal of a command.
     pub fn refuse(&self, request: u64, code: u16, message: &str) {
         let error = json!({"code": code, "message": message});
-        self.push_within(&json!({"event": "reply", "request": request, "error": error}), 2 * QUEUED);
+        self.push_within(
+            &json!({"event": "reply", "request": request, "error": error}),
+            2 * QUEUED,
+        );
     }
 
     fn push_within<E: Serialize>(&self, event: &E, bound: usize) {
         let text = serde_json::to_string(event).expect("events are plain JSON");
-        let mut queue = self.queue.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut queue = self
+            .queue
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
         if queue.len() >= bound {
             self.dropped.fetch_add(1, Ordering::Relaxed);
             return;
@@ -58,7 +71,10 @@ impl EventQueue {
 
     /// Takes all events.
     pub fn drain(&self) -> Vec<String> {
-        let mut queue = self.queue.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut queue = self
+            .queue
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
         self.wake.clear();
         queue.drain(..).collect()
     }
@@ -80,7 +96,10 @@ mod tests {
         }
         events.reply(7, json!({}));
         assert_eq!(events.dropped(), 10);
-        assert_eq!(events.drain().last().unwrap(), r#"{"event":"reply","ok":{},"request":7}"#);
+        assert_eq!(
+            events.drain().last().unwrap(),
+            r#"{"event":"reply","ok":{},"request":7}"#
+        );
         assert!(events.drain().is_empty());
     }
 }

@@ -21,7 +21,10 @@ pub const BATCHES: usize = 64;
 pub enum Item {
     Order(Order),
     /// So many packets were left out here.
-    Gap { key: JournalKey, packets: u64 },
+    Gap {
+        key: JournalKey,
+        packets: u64,
+    },
 }
 
 #[derive(Debug)]
@@ -67,7 +70,12 @@ impl Intake {
     }
 
     fn take_one(&mut self, order: Order) {
-        if let Order::Append { key, payload: Payload::Rtp { header, body, .. }, .. } = &order {
+        if let Order::Append {
+            key,
+            payload: Payload::Rtp { header, body, .. },
+            ..
+        } = &order
+        {
             let bytes = (header.len() + body.len()) as u64;
             if self.backlog_bytes + self.in_flight.load(Ordering::Relaxed) + bytes > self.bound {
                 *self.left_out.entry(*key).or_default() += 1;
@@ -89,10 +97,15 @@ impl Intake {
         if self.backlog.is_empty() {
             return;
         }
-        let batch = Batch { items: std::mem::take(&mut self.backlog), bytes: self.backlog_bytes };
+        let batch = Batch {
+            items: std::mem::take(&mut self.backlog),
+            bytes: self.backlog_bytes,
+        };
         self.in_flight.fetch_add(batch.bytes, Ordering::Relaxed);
         self.backlog_bytes = 0;
-        if let Err(TrySendError::Full(batch) | TrySendError::Disconnected(batch)) = self.sender.try_send(batch) {
+        if let Err(TrySendError::Full(batch) | TrySendError::Disconnected(batch)) =
+            self.sender.try_send(batch)
+        {
             self.in_flight.fetch_sub(batch.bytes, Ordering::Relaxed);
             self.backlog_bytes = batch.bytes;
             self.backlog = batch.items;
@@ -101,7 +114,10 @@ impl Intake {
 
     /// At the end: waits until the journal thread has everything.
     pub fn finish(mut self) {
-        let batch = Batch { items: std::mem::take(&mut self.backlog), bytes: self.backlog_bytes };
+        let batch = Batch {
+            items: std::mem::take(&mut self.backlog),
+            bytes: self.backlog_bytes,
+        };
         self.in_flight.fetch_add(batch.bytes, Ordering::Relaxed);
         // The journal thread is gone only if it died, and then nobody is left to tell.
         let _ = self.sender.send(batch);
@@ -117,8 +133,16 @@ mod tests {
     const KEY: JournalKey = JournalKey(1);
 
     fn packet(bytes: usize) -> Order {
-        let payload = Payload::Rtp { header: Box::default(), body: vec![0; bytes].into(), repaired: false };
-        Order::Append { key: KEY, at: Instant::now(), payload }
+        let payload = Payload::Rtp {
+            header: Box::default(),
+            body: vec![0; bytes].into(),
+            repaired: false,
+        };
+        Order::Append {
+            key: KEY,
+            at: Instant::now(),
+            payload,
+        }
     }
 
     #[test]
@@ -132,7 +156,10 @@ mod tests {
         in_flight.fetch_sub(batch.bytes, Ordering::Relaxed);
         intake.take(&mut vec![packet(60)]);
         let batch = receiver.recv().unwrap();
-        assert!(matches!(batch.items[..], [Item::Gap { packets: 2, .. }, Item::Order(_)]));
+        assert!(matches!(
+            batch.items[..],
+            [Item::Gap { packets: 2, .. }, Item::Order(_)]
+        ));
     }
 
     #[test]

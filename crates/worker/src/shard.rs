@@ -77,7 +77,9 @@ impl Shard {
             let reading = Reading::take();
             let (sfu, latest) = (&mut self.sfu, &mut self.latest);
             let count = self.socket.receive(|datagram| {
-                let at = datagram.stamp_unix_ns.map_or(reading.now, |stamp| reading.instant_of(stamp));
+                let at = datagram
+                    .stamp_unix_ns
+                    .map_or(reading.now, |stamp| reading.instant_of(stamp));
                 *latest = at.max(*latest);
                 sfu.receive(*latest, datagram.source, datagram.contents);
             });
@@ -114,7 +116,9 @@ impl Shard {
         };
         match outcome {
             Ok(ok) => self.events.reply(request, ok),
-            Err(error) => self.events.refuse(request, error.code(), &error.to_string()),
+            Err(error) => self
+                .events
+                .refuse(request, error.code(), &error.to_string()),
         }
         // The reply stands before the events that its command caused.
         self.emit();
@@ -131,9 +135,20 @@ impl Shard {
 
     fn sleep(&self) {
         let now = Instant::now();
-        let until = self.sfu.next_deadline().map_or(IDLE, |at| at.saturating_duration_since(now));
-        let most = if self.intake.has_backlog() { BACKLOG_PAUSE } else { IDLE };
-        socket::wait(self.socket.as_raw_fd(), self.wake.as_raw_fd(), until.min(most));
+        let until = self
+            .sfu
+            .next_deadline()
+            .map_or(IDLE, |at| at.saturating_duration_since(now));
+        let most = if self.intake.has_backlog() {
+            BACKLOG_PAUSE
+        } else {
+            IDLE
+        };
+        socket::wait(
+            self.socket.as_raw_fd(),
+            self.wake.as_raw_fd(),
+            until.min(most),
+        );
     }
 
     fn publish_metrics(&mut self, now: Instant) {
@@ -142,7 +157,10 @@ impl Shard {
         }
         self.metrics_at = now + METRICS_INTERVAL;
         let counters = self.socket.counters;
-        let mut metrics = self.metrics.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut metrics = self
+            .metrics
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
         metrics.extend(self.sfu.output.counters.named());
         metrics.extend(self.sfu.gauges());
         metrics.extend([
@@ -164,12 +182,30 @@ fn run(sfu: &mut Sfu, command: Command, now: Instant) -> Result<Value, Error> {
             return Ok(json!({"sdp": published.sdp, "unmatched": published.unmatched}));
         }
         Command::SubscribeAnswer { peer, sdp } => sfu.subscribe_answer(&peer, &sdp, now)?,
-        Command::Candidate { peer, candidate, .. } => sfu.candidate(&peer, &candidate)?,
-        Command::Mute { peer, track_id, muted } => sfu.mute(&peer, &track_id, muted, now)?,
-        Command::OpenJournal { peer, track_id, journal } => sfu.open_journal(&peer, &track_id, journal, now)?,
+        Command::Candidate {
+            peer, candidate, ..
+        } => sfu.candidate(&peer, &candidate)?,
+        Command::Mute {
+            peer,
+            track_id,
+            muted,
+        } => sfu.mute(&peer, &track_id, muted, now)?,
+        Command::OpenJournal {
+            peer,
+            track_id,
+            journal,
+        } => sfu.open_journal(&peer, &track_id, journal, now)?,
         Command::Seal { .. } => unreachable!("answered by the journal thread"),
-        Command::Prefer { peer, track_id, layer } => sfu.prefer(&peer, &track_id, layer != Layer::None, now)?,
-        Command::PreferAudio { peer, track_id, subscribed } => sfu.prefer(&peer, &track_id, subscribed, now)?,
+        Command::Prefer {
+            peer,
+            track_id,
+            layer,
+        } => sfu.prefer(&peer, &track_id, layer != Layer::None, now)?,
+        Command::PreferAudio {
+            peer,
+            track_id,
+            subscribed,
+        } => sfu.prefer(&peer, &track_id, subscribed, now)?,
         Command::SendData { peer, text } => sfu.send_data(&peer, &text)?,
         Command::RemovePeer { peer } => sfu.remove_peer(&peer, now)?,
         Command::RestartSubscribe { peer } => sfu.restart_subscribe(&peer, now)?,

@@ -56,7 +56,9 @@ impl MediaSocket {
     pub fn bind(address: SocketAddr, receive_buffer_bytes: usize) -> Result<Self, Error> {
         let what = || format!("socket {address}");
         let socket = UdpSocket::bind(address).map_err(Error::system(what()))?;
-        socket.set_nonblocking(true).map_err(Error::system(what()))?;
+        socket
+            .set_nonblocking(true)
+            .map_err(Error::system(what()))?;
         for (option, value) in [
             (libc::SO_TIMESTAMPNS, 1),
             (libc::SO_RXQ_OVFL, 1),
@@ -68,8 +70,18 @@ impl MediaSocket {
         }
         // SAFETY: all-zero bytes are a valid sockaddr_storage.
         let names = Box::new([unsafe { zeroed() }; BATCH]);
-        let (buffers, controls) = (Box::new([[0; BUFFER_BYTES]; BATCH]), Box::new([[0; CONTROL_BYTES / 8]; BATCH]));
-        Ok(Self { socket, buffers, controls, names, last_overflows: 0, counters: SocketCounters::default() })
+        let (buffers, controls) = (
+            Box::new([[0; BUFFER_BYTES]; BATCH]),
+            Box::new([[0; CONTROL_BYTES / 8]; BATCH]),
+        );
+        Ok(Self {
+            socket,
+            buffers,
+            controls,
+            names,
+            last_overflows: 0,
+            counters: SocketCounters::default(),
+        })
     }
 
     pub fn local_address(&self) -> io::Result<SocketAddr> {
@@ -96,7 +108,13 @@ impl MediaSocket {
         let descriptor = self.socket.as_raw_fd();
         // SAFETY: every pointer above points to memory that lives until this call returns, with its length.
         let count = unsafe {
-            libc::recvmmsg(descriptor, messages.as_mut_ptr(), BATCH as _, libc::MSG_DONTWAIT as _, std::ptr::null_mut())
+            libc::recvmmsg(
+                descriptor,
+                messages.as_mut_ptr(),
+                BATCH as _,
+                libc::MSG_DONTWAIT as _,
+                std::ptr::null_mut(),
+            )
         };
         // An error is EAGAIN, or an ICMP answer to something we sent; both mean: nothing here.
         let count = usize::try_from(count).unwrap_or(0);
@@ -107,21 +125,33 @@ impl MediaSocket {
         count
     }
 
-    fn hand_out(&mut self, index: usize, message: &libc::mmsghdr, each: &mut impl FnMut(Received<'_>)) {
+    fn hand_out(
+        &mut self,
+        index: usize,
+        message: &libc::mmsghdr,
+        each: &mut impl FnMut(Received<'_>),
+    ) {
         let control = read_control(&message.msg_hdr);
         if let Some(overflows) = control.overflows {
-            self.counters.kernel_overflows += u64::from(overflows.wrapping_sub(self.last_overflows));
+            self.counters.kernel_overflows +=
+                u64::from(overflows.wrapping_sub(self.last_overflows));
             self.last_overflows = overflows;
         }
         let length = message.msg_len as usize;
         let is_cut = message.msg_hdr.msg_flags & libc::MSG_TRUNC != 0;
-        let Some(source) = read_address(&self.names[index]) else { return };
+        let Some(source) = read_address(&self.names[index]) else {
+            return;
+        };
         if is_cut || !(DATAGRAM_MIN_BYTES..=DATAGRAM_BYTES).contains(&length) {
             self.counters.wrong_size += 1;
             return;
         }
         let contents = &self.buffers[index][..length];
-        each(Received { source, stamp_unix_ns: control.stamp_unix_ns, contents });
+        each(Received {
+            source,
+            stamp_unix_ns: control.stamp_unix_ns,
+            contents,
+        });
     }
 
     /// Sends all; what the kernel does not take at once is dropped and counted, as UDP would.
@@ -151,7 +181,14 @@ impl MediaSocket {
         while sent < batch.len() {
             let rest = &mut messages[sent..batch.len()];
             // SAFETY: the messages point to the batch's contents and to our names, which outlive the call.
-            let count = unsafe { libc::sendmmsg(self.socket.as_raw_fd(), rest.as_mut_ptr(), rest.len() as _, 0) };
+            let count = unsafe {
+                libc::sendmmsg(
+                    self.socket.as_raw_fd(),
+                    rest.as_mut_ptr(),
+                    rest.len() as _,
+                    0,
+                )
+            };
             match usize::try_from(count) {
                 Ok(count) if count > 0 => {
                     self.counters.datagrams_sent += count as u64;
@@ -190,9 +227,12 @@ fn read_control(header: &libc::msghdr) -> Control {
             match ((*entry).cmsg_level, (*entry).cmsg_type) {
                 (libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS) => {
                     let stamp: libc::timespec = data.cast::<libc::timespec>().read_unaligned();
-                    control.stamp_unix_ns = Some(stamp.tv_sec as u64 * 1_000_000_000 + stamp.tv_nsec as u64);
+                    control.stamp_unix_ns =
+                        Some(stamp.tv_sec as u64 * 1_000_000_000 + stamp.tv_nsec as u64);
                 }
-                (libc::SOL_SOCKET, libc::SO_RXQ_OVFL) => control.overflows = Some(data.cast::<u32>().read_unaligned()),
+                (libc::SOL_SOCKET, libc::SO_RXQ_OVFL) => {
+                    control.overflows = Some(data.cast::<u32>().read_unaligned())
+                }
                 _ => {}
             }
             entry = libc::CMSG_NXTHDR(header, entry);
@@ -248,9 +288,19 @@ fn set_option(descriptor: RawFd, option: libc::c_int, value: libc::c_int) -> io:
     let length = size_of::<libc::c_int>() as libc::socklen_t;
     // SAFETY: the value lives through the call and has the length given.
     let outcome = unsafe {
-        libc::setsockopt(descriptor, libc::SOL_SOCKET, option, (&raw const value).cast(), length)
+        libc::setsockopt(
+            descriptor,
+            libc::SOL_SOCKET,
+            option,
+            (&raw const value).cast(),
+            length,
+        )
     };
-    if outcome == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if outcome == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 /// An eventfd: readable from `signal` until `clear`.
@@ -289,17 +339,35 @@ impl AsRawFd for EventFd {
 
 /// Sleeps until one of the two is readable or the time is over.
 pub fn wait(first: RawFd, second: RawFd, timeout: Duration) {
-    let entry = |fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
+    let entry = |fd| libc::pollfd {
+        fd,
+        events: libc::POLLIN,
+        revents: 0,
+    };
     let mut entries = [entry(first), entry(second)];
-    let timeout = libc::timespec { tv_sec: timeout.as_secs() as _, tv_nsec: timeout.subsec_nanos() as _ };
+    let timeout = libc::timespec {
+        tv_sec: timeout.as_secs() as _,
+        tv_nsec: timeout.subsec_nanos() as _,
+    };
     // SAFETY: the entries and the timeout live through the call; an interruption just returns early.
-    unsafe { libc::ppoll(entries.as_mut_ptr(), 2, &raw const timeout, std::ptr::null()) };
+    unsafe {
+        libc::ppoll(
+            entries.as_mut_ptr(),
+            2,
+            &raw const timeout,
+            std::ptr::null(),
+        )
+    };
 }
 
 /// Makes everything written to the file system of `descriptor` durable (syncfs reports errors since Linux 5.8).
 pub fn sync_file_system(descriptor: RawFd) -> io::Result<()> {
     // SAFETY: no pointers.
-    if unsafe { libc::syncfs(descriptor) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if unsafe { libc::syncfs(descriptor) } == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 #[cfg(test)]
@@ -313,7 +381,14 @@ mod tests {
 
     fn receive_all(socket: &mut MediaSocket) -> Vec<(SocketAddr, Option<u64>, Vec<u8>)> {
         let mut all = Vec::new();
-        while socket.receive(|datagram| all.push((datagram.source, datagram.stamp_unix_ns, datagram.contents.to_vec()))) > 0 {}
+        while socket.receive(|datagram| {
+            all.push((
+                datagram.source,
+                datagram.stamp_unix_ns,
+                datagram.contents.to_vec(),
+            ))
+        }) > 0
+        {}
         all
     }
 
@@ -321,12 +396,19 @@ mod tests {
     fn a_batch_arrives_whole_and_stamped_by_the_kernel() {
         let (mut from, mut to) = (socket(), socket());
         let destination = to.local_address().unwrap();
-        let mut batch: Vec<_> =
-            (0..100u8).map(|n| Datagram { destination, contents: vec![n; 20 + n as usize] }).collect();
+        let mut batch: Vec<_> = (0..100u8)
+            .map(|n| Datagram {
+                destination,
+                contents: vec![n; 20 + n as usize],
+            })
+            .collect();
         from.send(&mut batch);
         let received = receive_all(&mut to);
         assert_eq!(received.len(), 100);
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64;
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap()
+            .as_nanos() as u64;
         for (n, (source, stamp, contents)) in received.into_iter().enumerate() {
             assert_eq!(source, from.local_address().unwrap());
             assert!(now - stamp.expect("SO_TIMESTAMPNS is on") < 1_000_000_000);
@@ -338,8 +420,22 @@ mod tests {
     fn datagrams_of_no_honest_size_are_counted_and_dropped() {
         let (mut from, mut to) = (socket(), socket());
         let destination = to.local_address().unwrap();
-        let sizes = [DATAGRAM_MIN_BYTES - 1, DATAGRAM_MIN_BYTES, DATAGRAM_BYTES, DATAGRAM_BYTES + 1, 9_000];
-        from.send(&mut sizes.iter().map(|size| Datagram { destination, contents: vec![0; *size] }).collect());
+        let sizes = [
+            DATAGRAM_MIN_BYTES - 1,
+            DATAGRAM_MIN_BYTES,
+            DATAGRAM_BYTES,
+            DATAGRAM_BYTES + 1,
+            9_000,
+        ];
+        from.send(
+            &mut sizes
+                .iter()
+                .map(|size| Datagram {
+                    destination,
+                    contents: vec![0; *size],
+                })
+                .collect(),
+        );
         assert_eq!(receive_all(&mut to).len(), 2);
         assert_eq!(to.counters.wrong_size, 3);
     }

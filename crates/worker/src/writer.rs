@@ -81,14 +81,24 @@ pub struct JournalThread {
 impl JournalThread {
     pub fn new(setup: Setup) -> Self {
         let root = File::open(&setup.journal_root).ok();
-        Self { setup, root, journals: HashMap::new(), seals: Vec::new(), packet: Vec::new() }
+        Self {
+            setup,
+            root,
+            journals: HashMap::new(),
+            seals: Vec::new(),
+            packet: Vec::new(),
+        }
     }
 
     /// Works until the shard is gone and everything it sent is durable.
     pub fn run(mut self) {
         let mut sync_at = Instant::now() + self.setup.sync_interval;
         loop {
-            match self.setup.batches.recv_timeout(sync_at.saturating_duration_since(Instant::now())) {
+            match self
+                .setup
+                .batches
+                .recv_timeout(sync_at.saturating_duration_since(Instant::now()))
+            {
                 Ok(batch) => self.take(batch),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
@@ -107,35 +117,59 @@ impl JournalThread {
             match item {
                 Item::Order(Order::Open { key, id, dir, meta }) => self.open(key, id, dir, meta),
                 Item::Order(Order::Append { key, at, payload }) => self.append(key, at, payload),
-                Item::Order(Order::Seal { key, reason, request, .. }) => self.seal(key, reason, request),
+                Item::Order(Order::Seal {
+                    key,
+                    reason,
+                    request,
+                    ..
+                }) => self.seal(key, reason, request),
                 Item::Gap { key, packets } => self.note_gap(key, packets),
             }
         }
-        self.setup.in_flight.fetch_sub(batch.bytes, Ordering::Relaxed);
+        self.setup
+            .in_flight
+            .fetch_sub(batch.bytes, Ordering::Relaxed);
         self.flush();
     }
 
     fn open(&mut self, key: JournalKey, id: String, dir: PathBuf, meta: serde_json::Value) {
         match Writer::create(&dir, &id, meta) {
             Ok(writer) => {
-                let journal =
-                    Journal { id, writer, is_touched: false, untold: 0, lost_to_queue: 0, is_failing: false };
+                let journal = Journal {
+                    id,
+                    writer,
+                    is_touched: false,
+                    untold: 0,
+                    lost_to_queue: 0,
+                    is_failing: false,
+                };
                 self.journals.insert(key, journal);
-                self.setup.counters.open_journals.fetch_add(1, Ordering::Relaxed);
+                self.setup
+                    .counters
+                    .open_journals
+                    .fetch_add(1, Ordering::Relaxed);
             }
             Err(error) => self.tell_failure(&id, &error.to_string()),
         }
     }
 
     fn tell_failure(&self, id: &str, error: &str) {
-        self.setup.counters.disk_errors.fetch_add(1, Ordering::Relaxed);
-        self.setup.events.push(&json!({"event": "journal_failed", "journal": id, "error": error}));
+        self.setup
+            .counters
+            .disk_errors
+            .fetch_add(1, Ordering::Relaxed);
+        self.setup
+            .events
+            .push(&json!({"event": "journal_failed", "journal": id, "error": error}));
     }
 
     fn append(&mut self, key: JournalKey, at: Instant, payload: Payload) {
         let at = self.setup.clock.unix_ns(at);
         let Some(journal) = self.journals.get_mut(&key) else {
-            self.setup.counters.refused_records.fetch_add(1, Ordering::Relaxed);
+            self.setup
+                .counters
+                .refused_records
+                .fetch_add(1, Ordering::Relaxed);
             return;
         };
         journal.is_touched = true;
@@ -150,30 +184,50 @@ impl JournalThread {
             Err(isotape_journal::Error::TailFull { .. }) if is_packet => {
                 journal.untold += 1;
                 journal.lost_to_queue += 1;
-                self.setup.counters.lost_packets.fetch_add(1, Ordering::Relaxed);
+                self.setup
+                    .counters
+                    .lost_packets
+                    .fetch_add(1, Ordering::Relaxed);
             }
             Err(_) => {
-                self.setup.counters.refused_records.fetch_add(1, Ordering::Relaxed);
+                self.setup
+                    .counters
+                    .refused_records
+                    .fetch_add(1, Ordering::Relaxed);
             }
         }
     }
 
     fn note_gap(&mut self, key: JournalKey, packets: u64) {
-        let Some(journal) = self.journals.get_mut(&key) else { return };
+        let Some(journal) = self.journals.get_mut(&key) else {
+            return;
+        };
         journal.untold += packets;
         journal.lost_to_queue += packets;
-        self.setup.counters.lost_packets.fetch_add(packets, Ordering::Relaxed);
-        self.setup.events.push(&json!({"event": "journal_gap", "journal": journal.id, "packets": packets}));
+        self.setup
+            .counters
+            .lost_packets
+            .fetch_add(packets, Ordering::Relaxed);
+        self.setup
+            .events
+            .push(&json!({"event": "journal_gap", "journal": journal.id, "packets": packets}));
     }
 
     fn flush(&mut self) {
         let mut failures = Vec::new();
-        for journal in self.journals.values_mut().filter(|journal| journal.is_touched) {
+        for journal in self
+            .journals
+            .values_mut()
+            .filter(|journal| journal.is_touched)
+        {
             journal.is_touched = false;
             let before = journal.writer.unflushed_bytes() as u64;
             let outcome = journal.writer.flush();
             if outcome.is_ok() {
-                self.setup.counters.bytes.fetch_add(before, Ordering::Relaxed);
+                self.setup
+                    .counters
+                    .bytes
+                    .fetch_add(before, Ordering::Relaxed);
             }
             failures.extend(journal.note(outcome));
         }
@@ -184,27 +238,50 @@ impl JournalThread {
 
     fn sync(&mut self) {
         let began = Instant::now();
-        let waiting = self.journals.values().filter(|journal| journal.writer.unsynced_bytes() > 0).count();
+        let waiting = self
+            .journals
+            .values()
+            .filter(|journal| journal.writer.unsynced_bytes() > 0)
+            .count();
         if waiting == 0 {
             return;
         }
-        let failures = if waiting <= SYNC_EACH || !self.sync_group() { self.sync_each() } else { Vec::new() };
+        let failures = if waiting <= SYNC_EACH || !self.sync_group() {
+            self.sync_each()
+        } else {
+            Vec::new()
+        };
         for (id, error) in failures {
             self.tell_failure(&id, &error);
         }
         self.setup.counters.syncs.fetch_add(1, Ordering::Relaxed);
-        self.setup.counters.sync_micros.fetch_add(began.elapsed().as_micros() as u64, Ordering::Relaxed);
+        self.setup
+            .counters
+            .sync_micros
+            .fetch_add(began.elapsed().as_micros() as u64, Ordering::Relaxed);
     }
 
     fn sync_each(&mut self) -> Vec<(String, String)> {
-        let waiting = self.journals.values_mut().filter(|journal| journal.writer.unsynced_bytes() > 0);
-        waiting.filter_map(|journal| { let outcome = journal.writer.sync(); journal.note(outcome) }).collect()
+        let waiting = self
+            .journals
+            .values_mut()
+            .filter(|journal| journal.writer.unsynced_bytes() > 0);
+        waiting
+            .filter_map(|journal| {
+                let outcome = journal.writer.sync();
+                journal.note(outcome)
+            })
+            .collect()
     }
 
     /// One syncfs for all; false when it failed, and then each file must find out for itself.
     fn sync_group(&mut self) -> bool {
         let Some(root) = &self.root else { return false };
-        let marks: Vec<_> = self.journals.iter().map(|(key, journal)| (*key, journal.writer.sync_mark())).collect();
+        let marks: Vec<_> = self
+            .journals
+            .iter()
+            .map(|(key, journal)| (*key, journal.writer.sync_mark()))
+            .collect();
         if sync_file_system(root.as_raw_fd()).is_err() {
             return false;
         }
@@ -219,9 +296,16 @@ impl JournalThread {
 
     fn seal(&mut self, key: JournalKey, reason: String, request: u64) {
         if self.journals.contains_key(&key) {
-            self.try_seal(PendingSeal { key, reason, request, tries: 0 });
+            self.try_seal(PendingSeal {
+                key,
+                reason,
+                request,
+                tries: 0,
+            });
         } else {
-            self.setup.events.refuse(request, 500, "journal: could not be opened");
+            self.setup
+                .events
+                .refuse(request, 500, "journal: could not be opened");
         }
     }
 
@@ -232,7 +316,9 @@ impl JournalThread {
     }
 
     fn try_seal(&mut self, mut seal: PendingSeal) {
-        let Some(journal) = self.journals.get_mut(&seal.key) else { return };
+        let Some(journal) = self.journals.get_mut(&seal.key) else {
+            return;
+        };
         let now = self.setup.clock.unix_ns(Instant::now());
         if journal.untold > 0 {
             journal.tell_gap(now);
@@ -255,21 +341,30 @@ impl JournalThread {
             }
             Err(error) => {
                 self.close(seal.key);
-                self.setup.events.refuse(seal.request, 500, &error.to_string());
+                self.setup
+                    .events
+                    .refuse(seal.request, 500, &error.to_string());
             }
         }
     }
 
     fn close(&mut self, key: JournalKey) {
         self.journals.remove(&key);
-        self.setup.counters.open_journals.fetch_sub(1, Ordering::Relaxed);
+        self.setup
+            .counters
+            .open_journals
+            .fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 impl Journal {
     fn tell_gap(&mut self, at: u64) {
         let gap = json!({"cause": "server", "packets": self.untold}).to_string();
-        if self.writer.append(RecordType::GAP, 0, at, gap.as_bytes()).is_ok() {
+        if self
+            .writer
+            .append(RecordType::GAP, 0, at, gap.as_bytes())
+            .is_ok()
+        {
             self.untold = 0;
         }
     }
@@ -279,21 +374,45 @@ impl Journal {
         let error = outcome.err();
         let is_new = error.is_some() && !self.is_failing;
         self.is_failing = error.is_some();
-        error.filter(|_| is_new).map(|error| (self.id.clone(), error.to_string()))
+        error
+            .filter(|_| is_new)
+            .map(|error| (self.id.clone(), error.to_string()))
     }
 }
 
-fn append_payload(writer: &mut Writer, at: u64, payload: Payload, packet: &mut Vec<u8>) -> isotape_journal::Result<()> {
+fn append_payload(
+    writer: &mut Writer,
+    at: u64,
+    payload: Payload,
+    packet: &mut Vec<u8>,
+) -> isotape_journal::Result<()> {
     match payload {
-        Payload::Rtp { header, body, repaired } => {
+        Payload::Rtp {
+            header,
+            body,
+            repaired,
+        } => {
             packet.clear();
             packet.extend_from_slice(&header);
             packet.extend_from_slice(&body);
             writer.append_rtp(at, packet, repaired)
         }
-        Payload::SenderReport { ssrc, ntp, rtp_timestamp, packet_count, octet_count } => {
-            writer.append_sender_report(at, &SenderReport { ssrc, ntp, rtp_timestamp, packet_count, octet_count })
-        }
+        Payload::SenderReport {
+            ssrc,
+            ntp,
+            rtp_timestamp,
+            packet_count,
+            octet_count,
+        } => writer.append_sender_report(
+            at,
+            &SenderReport {
+                ssrc,
+                ntp,
+                rtp_timestamp,
+                packet_count,
+                octet_count,
+            },
+        ),
         Payload::Mute(json) => writer.append(RecordType::MUTE, 0, at, json.as_bytes()),
         Payload::Codecs(json) => writer.append(RecordType::CODECS, 0, at, json.as_bytes()),
         Payload::Ssrc(json) => writer.append(RecordType::SSRC, 0, at, json.as_bytes()),

@@ -16,6 +16,9 @@ use str0m::{Candidate, Event, Input, Output, Rtc};
 /// How long any one condition may take on a loaded machine.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Of every Track.
+const FIRST_SEQUENCE: u64 = 7_000;
+
 /// The engine and the events that nobody has asked for yet.
 pub struct Server {
     pub engine: Engine,
@@ -32,11 +35,20 @@ impl Server {
         let config = json!({"bind": "127.0.0.1:0", "announce": ["127.0.0.1"], "journal_root": journal_root,
             "video_codecs": video_codecs, "sync_interval_ms": 50});
         let config: EngineConfig = serde_json::from_value(config).unwrap();
-        Self { engine: Engine::start(config).unwrap(), events: Vec::new(), requests: 0 }
+        Self {
+            engine: Engine::start(config).unwrap(),
+            events: Vec::new(),
+            requests: 0,
+        }
     }
 
     pub fn collect(&mut self) {
-        self.events.extend(self.engine.poll().iter().map(|text| serde_json::from_str::<Value>(text).unwrap()));
+        self.events.extend(
+            self.engine
+                .poll()
+                .iter()
+                .map(|text| serde_json::from_str::<Value>(text).unwrap()),
+        );
     }
 
     /// Sends a command; returns the number of its reply.
@@ -120,11 +132,15 @@ impl Session {
         while let Ok((length, source)) = self.socket.recv_from(&mut buffer) {
             let received = Receive::new(Protocol::Udp, source, self.address, &buffer[..length]);
             if let Ok(received) = received {
-                self.rtc.handle_input(Input::Receive(Instant::now(), received)).unwrap();
+                self.rtc
+                    .handle_input(Input::Receive(Instant::now(), received))
+                    .unwrap();
                 self.drain();
             }
         }
-        self.rtc.handle_input(Input::Timeout(Instant::now())).unwrap();
+        self.rtc
+            .handle_input(Input::Timeout(Instant::now()))
+            .unwrap();
         self.drain();
     }
 
@@ -133,12 +149,18 @@ impl Session {
             match self.rtc.poll_output().unwrap() {
                 Output::Timeout(_) => return,
                 Output::Transmit(transmit) => {
-                    let is_rtp = transmit.contents.first().is_some_and(|byte| (128..192).contains(byte))
+                    let is_rtp = transmit
+                        .contents
+                        .first()
+                        .is_some_and(|byte| (128..192).contains(byte))
                         && !(192..224).contains(&transmit.contents[1]);
                     self.sent += u64::from(is_rtp);
-                    let is_lost = is_rtp && self.lose_every.is_some_and(|every| self.sent % every == 0);
+                    let is_lost =
+                        is_rtp && self.lose_every.is_some_and(|every| self.sent % every == 0);
                     if !is_lost {
-                        self.socket.send_to(&transmit.contents, transmit.destination).unwrap();
+                        self.socket
+                            .send_to(&transmit.contents, transmit.destination)
+                            .unwrap();
                     }
                 }
                 Output::Event(Event::RtpPacket(packet)) => self.packets.push(packet),
@@ -172,11 +194,21 @@ pub struct Client {
 
 impl Client {
     pub fn new(peer: &str) -> Self {
-        Self { peer: peer.into(), publish: Session::new(), subscribe: Session::new(), sources: Vec::new() }
+        Self {
+            peer: peer.into(),
+            publish: Session::new(),
+            subscribe: Session::new(),
+            sources: Vec::new(),
+        }
     }
 
     /// Offers a data channel and then one m-line a Track, as the SDK does; returns the last answer.
-    pub fn join(&mut self, server: &mut Server, room: &str, tracks: &[(&'static str, &str, Value)]) -> String {
+    pub fn join(
+        &mut self,
+        server: &mut Server,
+        room: &str,
+        tracks: &[(&'static str, &str, Value)],
+    ) -> String {
         server.ok(json!({"command": "add_peer", "room": room, "peer": self.peer}));
         let mut api = self.publish.rtc.sdp_api();
         api.add_channel("ion-sfu".into());
@@ -188,12 +220,32 @@ impl Client {
         answer
     }
 
-    pub fn add_track(&mut self, server: &mut Server, kind: &'static str, track_id: &str, journal: Value) -> String {
+    pub fn add_track(
+        &mut self,
+        server: &mut Server,
+        kind: &'static str,
+        track_id: &str,
+        journal: Value,
+    ) -> String {
         let mut api = self.publish.rtc.sdp_api();
-        let media = if kind == "audio" { MediaKind::Audio } else { MediaKind::Video };
-        let ids = (Some(format!("stream-{}", self.peer)), Some(track_id.to_owned()));
+        let media = if kind == "audio" {
+            MediaKind::Audio
+        } else {
+            MediaKind::Video
+        };
+        let ids = (
+            Some(format!("stream-{}", self.peer)),
+            Some(track_id.to_owned()),
+        );
         let mid = api.add_media(media, Direction::SendOnly, ids.0, ids.1, None);
-        let source = Source { track_id: track_id.into(), kind, mid, journal, sequence: 7_000, timestamp: 90_000 };
+        let source = Source {
+            track_id: track_id.into(),
+            kind,
+            mid,
+            journal,
+            sequence: FIRST_SEQUENCE,
+            timestamp: 90_000,
+        };
         self.sources.push(source);
         let offer = api_apply(api);
         self.negotiate(server, offer)
@@ -201,7 +253,11 @@ impl Client {
 
     /// Stops a Track: its m-line goes inactive and its id leaves the map.
     pub fn remove_track(&mut self, server: &mut Server, track_id: &str) {
-        let at = self.sources.iter().position(|source| source.track_id == track_id).unwrap();
+        let at = self
+            .sources
+            .iter()
+            .position(|source| source.track_id == track_id)
+            .unwrap();
         let source = self.sources.remove(at);
         let mut api = self.publish.rtc.sdp_api();
         api.set_direction(source.mid, Direction::Inactive);
@@ -211,18 +267,28 @@ impl Client {
 
     pub fn map(&self) -> Value {
         let stream_id = format!("stream-{}", self.peer);
-        let entry = |source: &Source| json!({"track_id": source.track_id, "stream_id": stream_id, "kind": source.kind,
-            "source": "regular", "muted": false, "journal": source.journal});
+        let entry = |source: &Source| {
+            json!({"track_id": source.track_id, "stream_id": stream_id, "kind": source.kind,
+            "source": "regular", "muted": false, "journal": source.journal})
+        };
         self.sources.iter().map(entry).collect()
     }
 
-    fn negotiate(&mut self, server: &mut Server, (offer, pending): (SdpOffer, str0m::change::SdpPendingOffer)) -> String {
+    fn negotiate(
+        &mut self,
+        server: &mut Server,
+        (offer, pending): (SdpOffer, str0m::change::SdpPendingOffer),
+    ) -> String {
         let command = json!({"command": "publish_offer", "peer": self.peer, "sdp": offer.to_sdp_string(), "tracks": self.map()});
         let answer = server.ok(command);
         assert_eq!(answer["unmatched"], json!([]));
         let text = answer["sdp"].as_str().unwrap().to_owned();
         let answer = SdpAnswer::from_sdp_string(&text).unwrap();
-        self.publish.rtc.sdp_api().accept_answer(pending, answer).unwrap();
+        self.publish
+            .rtc
+            .sdp_api()
+            .accept_answer(pending, answer)
+            .unwrap();
         text
     }
 
@@ -230,11 +296,15 @@ impl Client {
     pub fn answer_offers(&mut self, server: &mut Server) -> Vec<String> {
         let mut offers = Vec::new();
         let peer = self.peer.clone();
-        while let Some(event) = server.take(|event| event["event"] == "subscribe_offer" && event["peer"] == peer.as_str()) {
+        while let Some(event) = server
+            .take(|event| event["event"] == "subscribe_offer" && event["peer"] == peer.as_str())
+        {
             let text = event["sdp"].as_str().unwrap().to_owned();
             let offer = SdpOffer::from_sdp_string(&text).unwrap();
             let answer = self.subscribe.rtc.sdp_api().accept_offer(offer).unwrap();
-            server.ok(json!({"command": "subscribe_answer", "peer": peer, "sdp": answer.to_sdp_string()}));
+            server.ok(
+                json!({"command": "subscribe_answer", "peer": peer, "sdp": answer.to_sdp_string()}),
+            );
             offers.push(text);
         }
         offers
@@ -247,22 +317,45 @@ impl Client {
 
     /// Sends one packet of a Track with `codec`.
     pub fn send(&mut self, track_id: &str, codec: str0m::format::Codec, payload: Vec<u8>) {
-        let source = self.sources.iter_mut().find(|source| source.track_id == track_id).unwrap();
+        let source = self
+            .sources
+            .iter_mut()
+            .find(|source| source.track_id == track_id)
+            .unwrap();
         let rtc = &mut self.publish.rtc;
         let pt = {
             let media = rtc.media(source.mid).unwrap();
             let agreed = rtc.codec_config().params().iter();
-            agreed.clone().find(|p| media.remote_pts().contains(&p.pt()) && p.spec().codec == codec).unwrap().pt()
+            agreed
+                .clone()
+                .find(|p| media.remote_pts().contains(&p.pt()) && p.spec().codec == codec)
+                .unwrap()
+                .pt()
         };
         let mut api = rtc.direct_api();
         let stream = api.stream_tx_by_mid(source.mid, None).unwrap();
-        stream.set_rtx_cache(2048, Duration::from_secs(3), None);
-        let extensions = ExtensionValues { audio_level: Some(-20), voice_activity: Some(true), ..Default::default() };
+        if source.sequence == FIRST_SEQUENCE {
+            // Setting it empties it.
+            stream.set_rtx_cache(2048, Duration::from_secs(3), None);
+        }
+        let extensions = ExtensionValues {
+            audio_level: Some(-20),
+            voice_activity: Some(true),
+            ..Default::default()
+        };
         let is_video = source.kind == "video";
-        let packet = RtpWrite::new(pt, source.sequence.into(), source.timestamp, Instant::now(), payload);
+        let packet = RtpWrite::new(
+            pt,
+            source.sequence.into(),
+            source.timestamp,
+            Instant::now(),
+            payload,
+        );
         stream.write_rtp(packet.marker(true).nackable(is_video).ext_vals(extensions));
         source.sequence += 1;
-        source.timestamp = source.timestamp.wrapping_add(if is_video { 3_000 } else { 960 });
+        source.timestamp = source
+            .timestamp
+            .wrapping_add(if is_video { 3_000 } else { 960 });
         self.publish.turn();
     }
 }
@@ -272,7 +365,11 @@ fn api_apply(api: str0m::change::SdpApi<'_>) -> (SdpOffer, str0m::change::SdpPen
 }
 
 /// Lets all clients work until `done`.
-pub fn run(server: &mut Server, clients: &mut [&mut Client], mut done: impl FnMut(&mut Server, &mut [&mut Client]) -> bool) {
+pub fn run(
+    server: &mut Server,
+    clients: &mut [&mut Client],
+    mut done: impl FnMut(&mut Server, &mut [&mut Client]) -> bool,
+) {
     let until = Instant::now() + PATIENCE;
     while Instant::now() < until {
         for client in clients.iter_mut() {
@@ -285,13 +382,19 @@ pub fn run(server: &mut Server, clients: &mut [&mut Client], mut done: impl FnMu
         }
         std::thread::sleep(Duration::from_millis(2));
     }
-    panic!("it never came so far; events: {:?}", server.events);
+    panic!(
+        "it never came so far; metrics: {:?}; events: {:?}",
+        server.engine.metrics(),
+        server.events
+    );
 }
 
 /// Works until both connections of every client are up.
 pub fn connect(server: &mut Server, clients: &mut [&mut Client]) {
     run(server, clients, |_, clients| {
-        clients.iter().all(|client| client.publish.rtc.is_connected() && client.subscribe.rtc.is_connected())
+        clients
+            .iter()
+            .all(|client| client.publish.rtc.is_connected() && client.subscribe.rtc.is_connected())
     });
 }
 
