@@ -107,7 +107,7 @@ clean:  ## remove everything that these targets made, the environment too
 	scripts/patch-crates
 	touch $@
 
-.build/licences.stamp: scripts/third-party-licences Cargo.lock .build/crates.stamp
+.build/licences.stamp: scripts/third-party-licences Cargo.lock .build/crates.stamp .build/node.stamp
 	scripts/third-party-licences
 	touch $@
 

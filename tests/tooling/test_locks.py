@@ -18,6 +18,7 @@ ASKED = [
     *(line for extra in PROJECT["project"]["optional-dependencies"].values() for line in extra),
     *PROJECT["dependency-groups"]["dev"],
 ]
+PERMISSIVE = {"MIT", "0BSD", "ISC", "BSD-2-Clause", "BSD-3-Clause", "Apache-2.0"}
 
 
 def locked_python() -> dict[str, str]:
@@ -58,6 +59,13 @@ def test_the_node_lock_has_hashes_and_no_urls() -> None:
     fetched = {name: entry for name, entry in packages.items() if name}
     assert not [name for name, entry in fetched.items() if "resolved" in entry]
     assert not [name for name, entry in fetched.items() if not entry.get("integrity", "").startswith("sha512-")]
+
+
+def test_no_script_that_the_pages_carry_is_under_a_licence_that_would_bind_their_users() -> None:
+    """The SDK's own range for ua-parser-js leads to AGPL-3.0; package.json overrides it. `make audit` does this for crates."""
+    packages = json.loads((ROOT / "package-lock.json").read_text())["packages"]
+    shipped = {name: entry.get("license") for name, entry in packages.items() if name and not entry.get("dev")}
+    assert not {name: licence for name, licence in shipped.items() if licence not in PERMISSIVE}
 
 
 def test_the_cargo_lock_names_every_workspace_crate_at_its_version() -> None:
