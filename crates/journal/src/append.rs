@@ -50,7 +50,7 @@ pub struct Writer<D: Disk = RealDisk> {
     device_errors: u64,
 }
 
-struct Segment<F> {
+pub(crate) struct Segment<F> {
     file: F,
     number: u32,
     /// Everything before this offset is durable; the tail belongs here.
@@ -163,13 +163,23 @@ impl<D: Disk> Writer<D> {
     }
 
     /// Hands everything appended so far to the operating system. After this a killed process loses
-    /// nothing; a power cut may. On an error the records are still held: [`Writer::sync`] tries
-    /// again, on a new segment where the old one failed.
+    /// nothing; a power cut may. A file that fails is replaced on the spot, see [`Writer::sync`]. On
+    /// an error the records are still held; only [`Writer::sync`] tries another segment, so that a
+    /// broken disk is asked four times a second and not once for each batch.
     pub fn flush(&mut self) -> Result<()> {
+        if let Some(cause) = &self.failure {
+            return Err(Error::Waiting {
+                journal: self.journal.clone(),
+                cause: cause.clone(),
+            });
+        }
         if self.tail.len() > TAIL_SYNC_BYTES {
             return self.sync();
         }
-        self.write_tail()
+        match self.write_tail() {
+            Err(_) if self.failure.is_some() => self.sync(),
+            result => result,
+        }
     }
 
     /// Makes everything appended so far durable. A file that fails to sync is replaced by a new
@@ -277,7 +287,7 @@ impl<D: Disk> Writer<D> {
     /// Writes what the file lacks. A full disk leaves the file good: the same bytes go to the same
     /// place when there is room again. Any other error means that the file must be replaced.
     fn write_tail(&mut self) -> Result<()> {
-        if self.failure.is_some() || self.written == self.tail.len() {
+        if self.written == self.tail.len() {
             return Ok(());
         }
         let offset = self.segment.durable_end + self.written as u64;
@@ -384,7 +394,7 @@ impl<D: Disk> Writer<D> {
 }
 
 /// Makes a segment of a header and some records, durable together with its name.
-fn open_segment<D: Disk>(
+pub(crate) fn open_segment<D: Disk>(
     disk: &D,
     folder: &Path,
     header: &SegmentHeader,

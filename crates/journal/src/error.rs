@@ -28,6 +28,9 @@ pub enum Error {
     /// The record was not taken; the caller owes the journal a gap record.
     #[error("journal {journal}: {held_bytes} bytes wait for the disk, no more are held")]
     TailFull { journal: String, held_bytes: usize },
+    /// The journal's file failed and no other could be made yet. Its records wait in memory.
+    #[error("journal {journal}: waits for a new segment after: {cause}")]
+    Waiting { journal: String, cause: String },
     /// Written by a later release. Reading it with this one could show something else than was
     /// recorded.
     #[error("{path}: a later journal format", path = .path.display())]

@@ -84,6 +84,19 @@ pub struct SegmentHeader {
     pub meta: serde_json::Value,
 }
 
+impl SegmentHeader {
+    /// For a journal of which no header is readable any more: its records still count.
+    pub(crate) fn nameless(segment: u32) -> Self {
+        Self {
+            version: VERSION,
+            journal: String::new(),
+            segment,
+            resumes: None,
+            meta: serde_json::json!({}),
+        }
+    }
+}
+
 /// After a failed sync nobody knows which of the unsynced bytes reached the disk, so all of them are
 /// appended again to a new segment. Readers must then leave the old ones aside, or packets would
 /// appear twice.

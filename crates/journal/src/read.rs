@@ -186,6 +186,13 @@ impl<D: Disk> Reader<D> {
         self.last_kind
     }
 
+    /// The segment number of a file.
+    pub(crate) fn number_of(&self, file: usize) -> u32 {
+        let name = self.files[file].file_name().and_then(|name| name.to_str());
+        name.and_then(format::segment_number)
+            .expect("files are chosen by their numbers")
+    }
+
     pub(crate) fn tail(&self) -> Tail {
         self.tail
     }
@@ -275,9 +282,11 @@ impl<D: Disk> Reader<D> {
     fn leave_segment(&mut self, bad_bytes: u64) {
         let last = self.at + 1 == self.segments.len();
         if last {
+            let end = self.window.as_ref().expect("opened before").end;
             self.tail = Tail {
                 file: self.segments[self.at].file_index,
-                good_end: self.offset,
+                // The magic itself may be cut short.
+                good_end: self.offset.min(end),
                 torn_bytes: bad_bytes,
             };
         } else if bad_bytes > 0 {

@@ -8,10 +8,14 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use crate::append::open_segment;
 use crate::disk::{Disk, RealDisk, SegmentFile};
 use crate::error::{Error, Result};
-use crate::format::{self, MAGIC, RecordType, Seal};
+use crate::format::{self, MAGIC, RecordType, Resumes, Seal, SegmentHeader};
 use crate::read::{Reader, Tail};
+
+/// Names the step whose failure means that the file must not be trusted.
+const SYNC: &str = "sync";
 
 /// What recovery found and did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -44,9 +48,9 @@ pub fn recover_on<D: Disk + Clone>(disk: D, folder: &Path) -> Result<Recovery> {
         };
         let tail = reader.tail();
         if tail.good_end > MAGIC.len() as u64 {
-            cut(&disk, path, tail)?;
-            if !recovery.sealed_before {
-                append_end(&disk, path, &reader, recovery.packets)?;
+            match end_in_place(&disk, path, &reader, &recovery) {
+                Err(error) if is_failed_sync(&error) => copy_segment(&disk, folder, tail, &error)?,
+                result => result?,
             }
             sync_folder(&disk, folder)?;
             return Ok(recovery);
@@ -72,22 +76,32 @@ fn survey<D: Disk>(reader: &mut Reader<D>) -> Result<Recovery> {
     Ok(recovery)
 }
 
-fn cut<D: Disk>(disk: &D, path: &Path, tail: Tail) -> Result<()> {
-    if tail.torn_bytes == 0 {
-        return Ok(());
-    }
+/// Cuts and seals. What the dead process had not synced is made durable by the same sync.
+fn end_in_place<D: Disk>(
+    disk: &D,
+    path: &Path,
+    reader: &Reader<D>,
+    recovery: &Recovery,
+) -> Result<()> {
+    let tail = reader.tail();
     let file = disk
         .open_for_writing(path)
         .map_err(Error::disk(path, "open"))?;
-    file.truncate(tail.good_end)
-        .map_err(Error::disk(path, "cut torn tail"))?;
-    file.sync_data().map_err(Error::disk(path, "sync"))
+    if tail.torn_bytes > 0 {
+        file.truncate(tail.good_end)
+            .map_err(Error::disk(path, "cut torn tail"))?;
+    }
+    if !recovery.sealed_before {
+        file.write_all_at(&end_records(reader, recovery.packets), tail.good_end)
+            .map_err(Error::disk(path, "append seal"))?;
+    }
+    file.sync_data().map_err(Error::disk(path, SYNC))
 }
 
 /// The gap says that the server stopped here; the seal that nothing follows. Both carry the time of
 /// the last record, because recovery knows no other. A gap that an interrupted recovery already wrote
 /// is not written twice.
-fn append_end<D: Disk>(disk: &D, path: &Path, reader: &Reader<D>, packets: u64) -> Result<()> {
+fn end_records<D: Disk>(reader: &Reader<D>, packets: u64) -> Vec<u8> {
     let arrival_ns = reader.last_arrival_ns();
     let mut bytes = Vec::new();
     if reader.last_kind() != Some(RecordType::GAP) {
@@ -100,12 +114,41 @@ fn append_end<D: Disk>(disk: &D, path: &Path, reader: &Reader<D>, packets: u64) 
     };
     let seal = serde_json::to_vec(&seal).expect("a seal is plain JSON");
     format::encode_record(&mut bytes, RecordType::SEAL, 0, arrival_ns, &seal);
-    let file = disk
-        .open_for_writing(path)
-        .map_err(Error::disk(path, "open"))?;
-    file.write_all_at(&bytes, reader.tail().good_end)
-        .map_err(Error::disk(path, "append seal"))?;
-    file.sync_data().map_err(Error::disk(path, "sync"))
+    bytes
+}
+
+fn is_failed_sync(error: &Error) -> bool {
+    matches!(error, Error::Disk { action: SYNC, .. })
+}
+
+/// The file failed to sync, so what can be read of it may exist in memory alone. A second sync would
+/// succeed and prove nothing: everything readable goes to a new segment that replaces this one.
+fn copy_segment<D: Disk + Clone>(
+    disk: &D,
+    folder: &Path,
+    tail: Tail,
+    failure: &Error,
+) -> Result<()> {
+    let mut reader = Reader::open_on(disk.clone(), folder)?;
+    let mut records = Vec::new();
+    while let Some(record) = reader.next_record()? {
+        if record.file == tail.file && record.kind != RecordType::HEADER {
+            let (kind, flags) = (record.kind, record.flags);
+            format::encode_record(&mut records, kind, flags, record.arrival_ns, record.payload);
+        }
+    }
+    let failed = reader.number_of(tail.file);
+    let mut header: SegmentHeader = reader
+        .header()
+        .and_then(|json| serde_json::from_str(json).ok())
+        .unwrap_or_else(|| SegmentHeader::nameless(failed));
+    header.segment = failed + 1;
+    header.resumes = Some(Resumes {
+        segment: failed,
+        offset: MAGIC.len() as u64,
+        cause: failure.to_string(),
+    });
+    open_segment(disk, folder, &header, &records).map(drop)
 }
 
 fn sync_folder<D: Disk>(disk: &D, folder: &Path) -> Result<()> {
