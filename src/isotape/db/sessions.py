@@ -1,0 +1,66 @@
+"""Rows of Sessions. A room has at most one open Session; closing it is the last leave's transaction."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime
+
+from sqlalchemy import Row, select, update
+from sqlalchemy import insert as insert_row
+
+from isotape.db.engine import Tx
+from isotape.db.tables import sessions
+from isotape.ids import JobId, RoomId, SessionId, TemplateId, WorkspaceId
+from isotape.model import Session, SessionState, StreamRecording
+
+
+async def insert(tx: Tx, session: Session) -> None:
+    await tx.execute(
+        insert_row(sessions).values(
+            id=session.id,
+            workspace_id=session.workspace_id,
+            room_id=session.room_id,
+            template_id=session.template_id,
+            job_id=session.job_id,
+            state=session.state.value,
+            recording=asdict(session.recording),
+            created_at=session.created_at,
+            ended_at=session.ended_at,
+            updated_at=session.created_at,
+        )
+    )
+
+
+async def close(tx: Tx, session_id: SessionId, ended_at: datetime) -> None:
+    await tx.execute(
+        update(sessions)
+        .where(sessions.c.id == session_id)
+        .values(state=SessionState.CLOSED.value, ended_at=ended_at, updated_at=ended_at)
+    )
+
+
+async def get(tx: Tx, workspace_id: WorkspaceId, session_id: SessionId) -> Session | None:
+    """The workspace's Session of that id."""
+    query = select(sessions).where(sessions.c.id == session_id, sessions.c.workspace_id == workspace_id)
+    row = (await tx.execute(query)).first()
+    return None if row is None else from_row(row)
+
+
+async def list_open(tx: Tx) -> Sequence[Session]:
+    """Every open Session of this node, oldest first: after a start, those that a stop or crash left open."""
+    query = select(sessions).where(sessions.c.state == SessionState.OPEN.value).order_by(sessions.c.id)
+    return [from_row(row) for row in await tx.execute(query)]
+
+
+def from_row(row: Row[tuple[object, ...]]) -> Session:
+    """A Session of a row that holds all of the table's columns."""
+    return Session(
+        id=SessionId(row.id),
+        workspace_id=WorkspaceId(row.workspace_id),
+        room_id=RoomId(row.room_id),
+        template_id=TemplateId(row.template_id),
+        job_id=JobId(row.job_id),
+        state=SessionState(row.state),
+        recording=StreamRecording(**row.recording),
+        created_at=row.created_at,
+        ended_at=row.ended_at,
+    )

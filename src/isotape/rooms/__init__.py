@@ -1,0 +1,461 @@
+"""The live rooms of this node: join, resume, publish, leave, last leave.
+
+Before it: signalling/, which has checked the token and parsed the message. After it: `recording` (the policy),
+`recorder` (rows and journals), the engine (media), and the `Listener` (what other clients are told). A Session opens
+at the first join and closes at the last leave; both are one transaction with what they change. Nothing here knows a
+field name of the client protocol.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from weakref import WeakValueDictionary
+
+from isotape.auth.tokens import AppToken
+from isotape.db import peers, sessions
+from isotape.db import rooms as room_rows
+from isotape.db import templates as template_rows
+from isotape.db.engine import Tx
+from isotape.engine import Connection
+from isotape.errors import Conflict, EngineError, Forbidden, IsotapeError, NotFound, Unavailable
+from isotape.events import PeerJoined, PeerLeft, SessionClosed, SessionOpened
+from isotape.ids import JobId, JournalId, PeerId, RoomId, SessionId, TrackId, WorkspaceId, new_object_id
+from isotape.logs import logger
+from isotape.model import Peer, PeerState, Room, Session, SessionState, Template, Track
+from isotape.recording import policy_of
+from isotape.rooms.chores import Chores
+from isotape.rooms.live import LeaveReason, Listener, LivePeer, LiveRoom, RecordingState, TrackChanges
+from isotape.rooms.parts import RoomsParts
+from isotape.rooms.recorder import Ending, Recorder
+from isotape.rooms.restore import Restored, read_open_sessions
+from isotape.rooms.rights import check_publishing
+
+__all__ = ["Entry", "Joining", "LeaveReason", "LivePeer", "LiveRoom", "Rooms", "RoomsParts", "Seat"]
+
+log = logger(part="rooms")
+
+# A client that makes its connections anew publishes its tracks one by one again, each with a round trip: 0.5 s
+# measured on a fast link.
+_RENEWAL_S = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Joining:
+    """What a client says about itself when it joins."""
+
+    peer_id: PeerId
+    name: str
+    metadata: str
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """A live Peer and its room."""
+
+    room: LiveRoom
+    peer: LivePeer
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What a token opens. `seat` is there when its peer is in the room already: a socket that comes back."""
+
+    room: Room
+    template: Template
+    role: str
+    seat: Seat | None
+
+
+class Rooms:
+    """All live rooms.
+
+    Every method that changes a Peer's tracks holds that Peer's lock; the door lock orders joins and leaves of a room.
+    """
+
+    def __init__(self, parts: RoomsParts, listener: Listener) -> None:
+        self._parts = parts
+        self._listener = listener
+        self._recorder = Recorder(parts)
+        self._chores = Chores()
+        self._rooms: dict[RoomId, LiveRoom] = {}
+        self._seats: dict[PeerId, Seat] = {}
+        self._doors: WeakValueDictionary[RoomId, asyncio.Lock] = WeakValueDictionary()
+        self._closing = False
+
+    # -- looking
+
+    def seat(self, peer_id: PeerId) -> Seat | None:
+        """Where the live Peer of that id sits."""
+        return self._seats.get(peer_id)
+
+    def live_room(self, room_id: RoomId) -> LiveRoom | None:
+        """The room, while a Session is open in it."""
+        return self._rooms.get(room_id)
+
+    def is_live(self, peer_id: PeerId, token: AppToken) -> bool:
+        """Whether this very token's Peer is in a room: its client may come back with it even after it has expired."""
+        seat = self._seats.get(peer_id)
+        return seat is not None and _owns(seat, token)
+
+    def counts(self) -> dict[str, int]:
+        """Numbers for /metrics."""
+        tracks = sum(len(seat.peer.tracks) for seat in self._seats.values())
+        journals = sum(len(seat.peer.journals) for seat in self._seats.values())
+        return {"rooms": len(self._rooms), "peers": len(self._seats), "tracks": tracks, "journals": journals}
+
+    # -- entering
+
+    async def admit(self, token: AppToken, peer_id: PeerId) -> Entry:
+        """What the token opens for this peer id. Forbidden, NotFound or Conflict when it opens nothing."""
+        if (seat := self._seats.get(peer_id)) is not None:
+            if not _owns(seat, token):
+                raise Conflict("duplicate peer id")
+            return Entry(seat.room.room, seat.room.template, seat.peer.peer.role, seat)
+        if self._closing:
+            raise Unavailable("server: stopping, try again")
+        workspace = WorkspaceId(token.workspace_id)
+        async with self._parts.database.connect() as tx:
+            room = await room_rows.find(tx, workspace, token.room_id)
+            template = await template_rows.find(tx, workspace, room.template_id) if room else None
+            former = await peers.find(tx, peer_id)
+        if room is None or template is None:
+            raise NotFound(f"room {token.room_id}: not found")
+        if not room.enabled:
+            raise Forbidden(f"room {room.id}: disabled")
+        if token.role not in template.roles:
+            raise Forbidden("role not allowed")
+        if former is not None:
+            raise Conflict(f"peer {peer_id}: has left, join with a new id")
+        return Entry(room, template, token.role, None)
+
+    async def join(self, token: AppToken, joining: Joining) -> Seat:
+        """Takes a Peer in, opening the Session when it is the first. The same Peer joining again gets its seat back."""
+        entry = await self.admit(token, joining.peer_id)
+        if entry.seat is not None:
+            return entry.seat
+        async with self._door(entry.room.id):
+            if (seat := self._seats.get(joining.peer_id)) is not None:
+                raise Conflict("duplicate peer id")
+            seat = await self._sit_down(entry, token, joining)
+        try:
+            await self._parts.engine.add_peer(seat.room.room.id, seat.peer.id)
+        except (EngineError, Unavailable):
+            await self.leave(seat, LeaveReason.SERVER)
+            raise
+        seat.peer.in_engine = True
+        log.info("peer joined", **_names(seat))
+        self._listener.peer_joined(seat.room, seat.peer)
+        return seat
+
+    async def _sit_down(self, entry: Entry, token: AppToken, joining: Joining) -> Seat:
+        now = self._parts.clock.now()
+        opened = self._rooms.get(entry.room.id)
+        room = opened or self._new_room(entry)
+        peer = Peer(
+            id=joining.peer_id,
+            session_id=room.session.id,
+            user_id=token.user_id,
+            name=joining.name,
+            role=token.role,
+            metadata=joining.metadata,
+            state=PeerState.JOINED,
+            joined_at=now,
+        )
+        async with self._parts.database.begin() as tx:
+            if opened is None:
+                await sessions.insert(tx, room.session)
+                await self._parts.events.append(tx, SessionOpened(room.room, room.session))
+            await peers.insert(tx, peer, token.token_id)
+            await self._parts.events.append(tx, PeerJoined(room.room, room.session, peer))
+        seat = Seat(room, LivePeer(peer, token.token_id))
+        if opened is None:
+            self._rooms[room.room.id] = room
+            self._start_recording(room)
+        self._take_seat(seat)
+        return seat
+
+    def _new_room(self, entry: Entry) -> LiveRoom:
+        session = Session(
+            id=SessionId(new_object_id()),
+            workspace_id=entry.room.workspace_id,
+            room_id=entry.room.id,
+            template_id=entry.template.id,
+            job_id=JobId(new_object_id()),
+            state=SessionState.OPEN,
+            recording=policy_of(entry.template),
+            created_at=self._parts.clock.now(),
+        )
+        return LiveRoom(entry.room, entry.template, session)
+
+    def _take_seat(self, seat: Seat) -> None:
+        seat.room.peers[seat.peer.id] = seat.peer
+        self._seats[seat.peer.id] = seat
+
+    # -- publishing
+
+    async def publish(self, seat: Seat, sdp: str, tracks: Sequence[Track]) -> str:
+        """Answers a publish offer. `tracks` is everything the Peer publishes now. Forbidden when its role may not."""
+        async with seat.peer.lock:
+            _require_in(seat)
+            check_publishing(seat.room, seat.peer, tracks)
+            if not seat.peer.in_engine:
+                await self._come_back(seat)
+            beginning = await self._recorder.begin(seat.room, seat.peer, tracks)
+            try:
+                answer = await self._parts.engine.publish_offer(seat.peer.id, sdp, beginning.published(tracks))
+            except EngineError as refusal:
+                # A 4xx says that nothing was opened. After anything else a journal may stand open: its rows must stay.
+                if refusal.status < 500:
+                    await self._recorder.take_back(beginning)
+                else:
+                    await self._recorder.adopt(seat.peer, beginning)
+                raise
+            await self._recorder.adopt(seat.peer, beginning)
+            changes = _compare(seat.peer.tracks, tracks)
+            seat.peer.tracks = {track.track_id: track for track in tracks}
+        self._listener.tracks_changed(seat.room, seat.peer, changes)
+        return answer
+
+    async def _come_back(self, seat: Seat) -> None:
+        """The first offer after a restart of this server: the engine has to learn the Peer anew."""
+        await self._parts.engine.add_peer(seat.room.room.id, seat.peer.id)
+        seat.peer.in_engine = True
+        seat.peer.is_renewing = True
+        asyncio.get_running_loop().call_later(_RENEWAL_S, self._renewal_over, seat)
+        log.info("peer came back after a restart", **_names(seat))
+
+    def _renewal_over(self, seat: Seat) -> None:
+        self._chores.spawn(self._end_renewal(seat), f"end of the renewal of {seat.peer.id}")
+
+    async def _end_renewal(self, seat: Seat) -> None:
+        """What did not come back by now is over."""
+        async with seat.peer.lock:
+            seat.peer.is_renewing = False
+            if seat.peer.is_in:
+                tracks = tuple(seat.peer.tracks.values())
+                await self._recorder.adopt(seat.peer, await self._recorder.begin(seat.room, seat.peer, tracks))
+
+    async def update_tracks(self, seat: Seat, tracks: Sequence[Track]) -> None:
+        """Takes over mute states.
+
+        Unknown tracks are passed over: the client names them before their offer is answered.
+        """
+        changed: list[Track] = []
+        async with seat.peer.lock:
+            for track in tracks:
+                known = seat.peer.tracks.get(track.track_id)
+                if known is None or known.muted == track.muted:
+                    continue
+                await self._parts.engine.set_muted(seat.peer.id, track.track_id, track.muted)
+                seat.peer.tracks[track.track_id] = replace(known, muted=track.muted)
+                changed.append(seat.peer.tracks[track.track_id])
+        if changed:
+            self._listener.tracks_changed(seat.room, seat.peer, TrackChanges(updated=changed))
+
+    async def describe(self, seat: Seat, name: str | None, metadata: str | None) -> None:
+        """Changes what a Peer says about itself."""
+        peer = seat.peer.peer
+        described = replace(
+            peer,
+            name=peer.name if name is None else name,
+            metadata=peer.metadata if metadata is None else metadata,
+        )
+        async with self._parts.database.begin() as tx:
+            await peers.describe(tx, described)
+        seat.peer.peer = replace(seat.peer.peer, name=described.name, metadata=described.metadata)
+        self._listener.peer_changed(seat.room, seat.peer)
+
+    def set_group(self, seat: Seat, group: str, member: bool) -> None:
+        """Puts the Peer into a group or takes it out; a raised hand is a group."""
+        if member:
+            seat.peer.groups.add(group)
+        else:
+            seat.peer.groups.discard(group)
+        self._listener.peer_changed(seat.room, seat.peer)
+
+    async def lock(self, room: LiveRoom) -> None:
+        """Closes the room for later joins; the Session goes on."""
+        async with self._parts.database.begin() as tx:
+            stored = await room_rows.get(tx, room.room.workspace_id, room.room.id)
+            await room_rows.update(tx, replace(stored, enabled=False, updated_at=self._parts.clock.now()))
+
+    # -- staying and leaving
+
+    def socket_changed(self, seat: Seat, connected: bool) -> None:
+        """The Peer's socket came or went."""
+        seat.peer.has_socket = connected
+        self._watch(seat)
+
+    def media_changed(self, peer_id: PeerId, connection: Connection, connected: bool) -> None:
+        """A media connection came or went. Only the publishing one says that the Peer is still there."""
+        seat = self._seats.get(peer_id)
+        if seat is not None and connection == "publish":
+            seat.peer.has_media = connected
+            self._watch(seat)
+
+    def _watch(self, seat: Seat) -> None:
+        """Starts the grace when nothing of the Peer is left, and stops it when something is back."""
+        peer = seat.peer
+        if peer.farewell is not None:
+            peer.farewell.cancel()
+            peer.farewell = None
+        if peer.is_in and not peer.has_socket and not peer.has_media:
+            loop = asyncio.get_running_loop()
+            peer.farewell = loop.call_later(self._parts.peer_grace_s, self._grace_over, seat)
+
+    def _grace_over(self, seat: Seat) -> None:
+        self._chores.spawn(self.leave(seat, LeaveReason.SOCKET), f"leave of {seat.peer.id}")
+
+    async def leave(self, seat: Seat, reason: LeaveReason) -> None:
+        """Takes a Peer out: its journals are sealed, its Assets' jobs enqueued; the last one closes the Session."""
+        async with seat.peer.lock:
+            if not seat.peer.is_in:
+                return
+            seat.peer.peer = replace(seat.peer.peer, state=PeerState.LEFT, left_at=self._parts.clock.now())
+            ending = await self._recorder.end(seat.peer, str(reason))
+        self._listener.peer_left(seat.room, seat.peer, reason)
+        async with self._door(seat.room.room.id):
+            await self._stand_up(seat, ending, reason)
+        if seat.peer.in_engine:
+            await self._forget_media(seat)
+        log.info("peer left", reason=str(reason), assets=len(ending.assets), **_names(seat))
+
+    async def _stand_up(self, seat: Seat, ending: Ending, reason: LeaveReason) -> None:
+        room, peer = seat.room, seat.peer.peer
+        is_last = not room.others(peer.id)
+        async with self._parts.database.begin() as tx:
+            await self._recorder.record(tx, ending)
+            await peers.leave(tx, peer, str(reason), peer.left_at or self._parts.clock.now())
+            await self._parts.events.append(tx, PeerLeft(room.room, room.session, peer, str(reason)))
+            if is_last:
+                await self._close_session(tx, room)
+        room.peers.pop(peer.id, None)
+        self._seats.pop(peer.id, None)
+        if seat.peer.farewell is not None:
+            seat.peer.farewell.cancel()
+        if is_last:
+            self._rooms.pop(room.room.id, None)
+            if room.recording_end is not None:
+                room.recording_end.cancel()
+            self._listener.session_closed(room.session.id)
+
+    async def _close_session(self, tx: Tx, room: LiveRoom) -> None:
+        now = self._parts.clock.now()
+        await sessions.close(tx, room.session.id, now)
+        ended = replace(room.session, state=SessionState.CLOSED, ended_at=now)
+        await self._parts.events.append(tx, SessionClosed(room.room, ended))
+
+    async def _forget_media(self, seat: Seat) -> None:
+        try:
+            await self._parts.engine.remove_peer(seat.peer.id)
+        except IsotapeError as error:
+            log.warning("peer not removed from the engine", error=error.message, **_names(seat))
+
+    # -- recording
+
+    def _start_recording(self, room: LiveRoom) -> None:
+        if not room.policy.enabled:
+            return
+        room.recording = RecordingState.STARTED
+        age_s = (self._parts.clock.now() - room.session.created_at).total_seconds()
+        left_s = max(0.0, room.policy.max_duration_s - age_s)
+        room.recording_end = asyncio.get_running_loop().call_later(left_s, self._time_over, room)
+
+    def _time_over(self, room: LiveRoom) -> None:
+        self._chores.spawn(self._stop_recording(room), f"end of recording of {room.session.id}")
+
+    async def _stop_recording(self, room: LiveRoom) -> None:
+        """The template's maximum is reached: what was recorded becomes Assets, the Session goes on."""
+        room.recording = RecordingState.STOPPED
+        for peer in list(room.peers.values()):
+            async with peer.lock:
+                await self._recorder.commit(await self._recorder.end(peer, "maximum duration"))
+        log.info("recording stopped at its maximum", session=room.session.id, room=room.room.id)
+        self._listener.recording_changed(room)
+
+    def journal_failed(self, journal_id: JournalId, error: str) -> None:
+        """The engine gave a journal up. Said truthfully to everybody in the room; what was durable before stays."""
+        for seat in self._seats.values():
+            if journal_id in seat.peer.journals.values():
+                log.error("journal failed", journal=journal_id, error=error, **_names(seat))
+                seat.room.recording = RecordingState.FAILED
+                self._listener.recording_changed(seat.room)
+
+    def peer_failed(self, peer_id: PeerId, error: str) -> None:
+        """The engine gave a Peer up. Its client is sent away; what it published is kept."""
+        seat = self._seats.get(peer_id)
+        if seat is not None:
+            log.error("peer failed in the engine", error=error, **_names(seat))
+            self._chores.spawn(self.leave(seat, LeaveReason.SERVER), f"leave of {peer_id}")
+
+    # -- start and stop
+
+    async def restore(self) -> None:
+        """After a start:
+
+        Takes up the Sessions that the last stop or crash left open. Their Peers have the grace to come back.
+        """
+        for restored in await read_open_sessions(self._parts):
+            await self._restore(restored)
+
+    async def _restore(self, restored: Restored) -> None:
+        room = restored.room
+        self._rooms[room.room.id] = room
+        for peer in restored.peers:
+            self._take_seat(Seat(room, peer))
+        for ending in restored.orphans:
+            await self._recorder.commit(ending)
+        if not restored.peers:
+            async with self._parts.database.begin() as tx:
+                await self._close_session(tx, room)
+            self._rooms.pop(room.room.id)
+            return
+        self._start_recording(room)
+        for peer in restored.peers:
+            self._watch(Seat(room, peer))
+        log.info("session taken up again", session=room.session.id, room=room.room.id, peers=len(restored.peers))
+
+    async def close(self) -> None:
+        """Refuses joins, then takes every Peer out as if it had left:
+
+        Each Asset is sealed and enqueued when this returns.
+        """
+        self._closing = True
+        leaving = [self.leave(seat, LeaveReason.SERVER) for seat in list(self._seats.values())]
+        for outcome in await asyncio.gather(*leaving, return_exceptions=True):
+            if isinstance(outcome, BaseException):
+                log.error("peer not taken out at the stop", error=str(outcome))
+        await self._chores.close()
+
+    def _door(self, room_id: RoomId) -> asyncio.Lock:
+        door = self._doors.get(room_id)
+        if door is None:
+            door = self._doors[room_id] = asyncio.Lock()
+        return door
+
+
+def _owns(seat: Seat, token: AppToken) -> bool:
+    """A peer id is bound to the room, user and token that first used it: ids are made by clients and not secret."""
+    return (
+        seat.room.room.id == token.room_id
+        and seat.peer.peer.user_id == token.user_id
+        and seat.peer.token_id == token.token_id
+    )
+
+
+def _require_in(seat: Seat) -> None:
+    if not seat.peer.is_in:
+        raise NotFound(f"peer {seat.peer.id}: has left")
+
+
+def _compare(before: dict[TrackId, Track], tracks: Sequence[Track]) -> TrackChanges:
+    now = {track.track_id for track in tracks}
+    return TrackChanges(
+        added=[track for track in tracks if track.track_id not in before],
+        updated=[track for track in tracks if track.track_id in before and track != before[track.track_id]],
+        removed=[track for track in before.values() if track.track_id not in now],
+    )
+
+
+def _names(seat: Seat) -> dict[str, str]:
+    return {"room": seat.room.room.id, "session": seat.room.session.id, "peer": seat.peer.id}
