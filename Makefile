@@ -71,6 +71,10 @@ core: .build/crates.stamp .build/web.stamp  ## for working on isotape: debug bui
 .PHONY: wheel
 wheel: .build/wheel  ## build the wheel into dist/ without installing it
 
+.PHONY: sdist
+sdist: .build/python.stamp .build/web.stamp .build/crates.stamp .build/licences.stamp  ## build the source archive, with the patched crate and the built pages inside
+	$(VENV)/bin/maturin sdist --quiet --out dist
+
 .PHONY: lock
 lock: .build/python.stamp  ## resolve requirements.lock, package-lock.json and Cargo.lock anew within the declared ranges
 	$(PY) -m uv pip compile --quiet --upgrade --python-version 3.11 --generate-hashes --no-header \
