@@ -26,8 +26,8 @@ type AudioRows = (u16, Vec<u8>, Vec<u8>);
 
 /// Reads a journal folder.
 #[pyfunction]
-fn index_journal(py: Python<'_>, dir: &str) -> PyResult<JournalIndex> {
-    let found = py.detach(|| index::index_journal(dir)).map_err(to_python)?;
+fn index_journal(py: Python<'_>, folder: &str) -> PyResult<JournalIndex> {
+    let found = py.detach(|| index::index_journal(folder)).map_err(to_python)?;
     Ok(JournalIndex {
         files: found.files,
         header: found.header,
@@ -40,8 +40,8 @@ fn index_journal(py: Python<'_>, dir: &str) -> PyResult<JournalIndex> {
 
 /// Cuts the torn tail off a journal and seals it; gives JSON of what was found.
 #[pyfunction]
-fn recover_journal(py: Python<'_>, dir: &str) -> PyResult<String> {
-    py.detach(|| index::recover_journal(dir)).map_err(to_python)
+fn recover_journal(py: Python<'_>, folder: &str) -> PyResult<String> {
+    py.detach(|| index::recover_journal(folder)).map_err(to_python)
 }
 
 /// Makes a file from a plan; gives the report as JSON.
