@@ -4,7 +4,7 @@
 //! by default, because most files then are MP4 without a transcode.
 
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use str0m::format::{Codec, CodecConfig, CodecSpec, PayloadParams};
 use str0m::media::{Media, Pt};
 use str0m::rtp::{Extension, ExtensionMap};
@@ -91,16 +91,22 @@ fn same_profile(one: CodecSpec, other: CodecSpec) -> bool {
     profile(one) == profile(other)
 }
 
-/// The payload types of an m-line, as the journal's codecs record tells them.
+/// The payload types of an m-line and, under `extensions`, the header extensions by id: what a reader
+/// of the journal needs to understand its packets.
 pub fn describe(config: &CodecConfig, media: &Media) -> Value {
     let agreed = config
         .params()
         .iter()
         .filter(|p| media.remote_pts().contains(&p.pt()));
-    agreed
+    let mut all: Map<_, _> = agreed
         .map(|p| (p.pt().to_string(), describe_one(p.spec())))
-        .collect::<serde_json::Map<_, _>>()
-        .into()
+        .collect();
+    let extensions = media
+        .remote_extmap()
+        .iter()
+        .map(|(id, uri)| (id.to_string(), uri.as_uri().into()));
+    all.insert("extensions".to_owned(), Value::Object(extensions.collect()));
+    Value::Object(all)
 }
 
 fn describe_one(spec: CodecSpec) -> Value {

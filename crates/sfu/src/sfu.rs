@@ -415,3 +415,33 @@ pub(crate) fn mute_payload(muted: bool) -> Payload {
 pub(crate) fn ssrc_payload(from: Option<u32>, to: u32) -> Payload {
     Payload::Ssrc(json!({ "from": from, "to": to }).to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_costs_one_peer_and_the_room_goes_on() {
+        let now = Instant::now();
+        let announce = vec![SocketAddr::from(([192, 0, 2, 1], 7000))];
+        let mut sfu = Sfu::new(
+            Config {
+                announce,
+                video_codecs: vec![VideoCodec::Vp8],
+            },
+            now,
+        );
+        sfu.add_peer("room", "alice").unwrap();
+        sfu.add_peer("room", "bob").unwrap();
+        let panic = crate::connection::guarded(|| panic!("session broke")).unwrap_err();
+        sfu.fail_peer(sfu.peer_key("alice").unwrap(), panic, now);
+        let told = Event::PeerFailed {
+            peer: "alice".into(),
+            error: "session broke".into(),
+        };
+        assert_eq!(sfu.output.events, [told]);
+        assert_eq!(sfu.remove_peer("alice", now).unwrap_err().code(), 404);
+        sfu.remove_peer("bob", now).unwrap();
+        assert!(sfu.rooms.is_empty(), "the last leave ends the room");
+    }
+}

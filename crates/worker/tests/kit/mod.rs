@@ -1,6 +1,8 @@
 //! A str0m client over a real socket, which joins as a browser would: it offers on its publish
 //! connection and answers on its subscribe connection.
 
+#![allow(dead_code, reason = "each test file uses its part")]
+
 use std::net::{SocketAddr, UdpSocket};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -155,8 +157,10 @@ impl Session {
                         .is_some_and(|byte| (128..192).contains(byte))
                         && !(192..224).contains(&transmit.contents[1]);
                     self.sent += u64::from(is_rtp);
-                    let is_lost =
-                        is_rtp && self.lose_every.is_some_and(|every| self.sent % every == 0);
+                    let is_lost = is_rtp
+                        && self
+                            .lose_every
+                            .is_some_and(|every| self.sent.is_multiple_of(every));
                     if !is_lost {
                         self.socket
                             .send_to(&transmit.contents, transmit.destination)
