@@ -65,18 +65,15 @@ async def get(tx: Tx, workspace: WorkspaceId, asset_id: str) -> Asset:
     return _required(await _one(tx, assets.c.workspace_id == workspace, assets.c.id == asset_id), asset_id)
 
 
+async def find_at(tx: Tx, workspace: WorkspaceId, uri: str) -> Asset | None:
+    """The asset whose file is stored there."""
+    return await _one(tx, assets.c.workspace_id == workspace, assets.c.path == uri)
+
+
 async def of_session(tx: Tx, workspace: WorkspaceId, session: SessionId) -> list[Asset]:
     """Every asset of a session in every state, oldest first."""
     rows = await tx.execute(
         select(assets).where(assets.c.workspace_id == workspace, assets.c.session_id == session).order_by(assets.c.id)
-    )
-    return [_asset(row) for row in rows]
-
-
-async def of_jobs(tx: Tx, workspace: WorkspaceId, jobs: Collection[JobId]) -> list[Asset]:
-    """Every asset of these recording jobs in every state, oldest first."""
-    rows = await tx.execute(
-        select(assets).where(assets.c.workspace_id == workspace, assets.c.job_id.in_(jobs)).order_by(assets.c.id)
     )
     return [_asset(row) for row in rows]
 

@@ -1,16 +1,27 @@
 """Rows of Sessions. A room has at most one open Session; closing it is the last leave's transaction."""
 
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime
 
 from sqlalchemy import Row, select, update
 from sqlalchemy import insert as insert_row
 
 from isotape.db.engine import Tx
+from isotape.db.pages import Page, cut
 from isotape.db.tables import sessions
 from isotape.ids import JobId, RoomId, SessionId, TemplateId, WorkspaceId
 from isotape.model import Session, SessionState, StreamRecording
+
+
+@dataclass(frozen=True, slots=True)
+class SessionFilter:
+    """What a list of Sessions is narrowed to; after and before bound the start, both inclusive."""
+
+    active: bool | None = None
+    room_ids: Collection[str] = ()
+    after: datetime | None = None
+    before: datetime | None = None
 
 
 async def insert(tx: Tx, session: Session) -> None:
@@ -43,6 +54,21 @@ async def get(tx: Tx, workspace_id: WorkspaceId, session_id: SessionId) -> Sessi
     query = select(sessions).where(sessions.c.id == session_id, sessions.c.workspace_id == workspace_id)
     row = (await tx.execute(query)).first()
     return None if row is None else from_row(row)
+
+
+async def page(tx: Tx, workspace_id: WorkspaceId, wanted: SessionFilter, where: Page) -> list[Session]:
+    """Sessions of the workspace, newest first."""
+    query = select(sessions).where(sessions.c.workspace_id == workspace_id)
+    if wanted.active is not None:
+        state = SessionState.OPEN if wanted.active else SessionState.CLOSED
+        query = query.where(sessions.c.state == state.value)
+    if wanted.room_ids:
+        query = query.where(sessions.c.room_id.in_(wanted.room_ids))
+    if wanted.after:
+        query = query.where(sessions.c.created_at >= wanted.after)
+    if wanted.before:
+        query = query.where(sessions.c.created_at <= wanted.before)
+    return [from_row(row) for row in await tx.execute(cut(query, sessions.c.id, where))]
 
 
 async def list_open(tx: Tx) -> Sequence[Session]:

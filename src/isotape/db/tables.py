@@ -187,6 +187,7 @@ assets = Table(
     _moment("updated_at"),
     Index(None, "session_id"),
     Index(None, "workspace_id", "id"),
+    Index(None, "path"),
     Index(None, "state"),
 )
 

@@ -17,7 +17,6 @@ from isotape.model import (
     RoomCode,
     Session,
     SessionState,
-    StreamRecording,
     Template,
 )
 
@@ -194,22 +193,6 @@ def without_false(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [without_false(item) for item in value]
     return value
-
-
-def stream_recording_of(it: Template) -> StreamRecording:
-    """What the template's recording configuration says about stream recordings; off when it says nothing."""
-    if not it.recordings:
-        return StreamRecording()
-    config = it.recordings[0]
-    stream = config.get("streamRecording") or {}
-    default = StreamRecording()
-    return StreamRecording(
-        enabled=bool(stream.get("enabled", False)),
-        width=stream.get("width") or default.width,
-        height=stream.get("height") or default.height,
-        max_duration_s=config.get("maxDuration") or default.max_duration_s,
-        presign_duration_s=config.get("presignDuration") or default.presign_duration_s,
-    )
 
 
 def room(it: Room, template_name: str, owner: Owner) -> JsonObject:
