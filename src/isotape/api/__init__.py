@@ -13,9 +13,6 @@ from isotape.api.target import RequestTarget
 
 __all__ = ["ApiParts", "build_api"]
 
-# No call carries more than a template with its roles; a larger body is refused before it is read.
-MAX_BODY_BYTES = 64 * 1024
-
 _NOUNS = (assets, templates, rooms, room_codes, sessions, recordings, active_rooms)
 
 
@@ -27,7 +24,7 @@ def build_api(parts: ApiParts) -> FastAPI:
     app.state.api_parts = parts
     errors.install(app)
     app.add_middleware(RequestTarget)
-    v2 = APIRouter(prefix="/v2", dependencies=[Depends(bearer)], max_body_size=MAX_BODY_BYTES)
+    v2 = APIRouter(prefix="/v2", dependencies=[Depends(bearer)])
     for noun in _NOUNS:
         v2.include_router(noun.router)
     app.include_router(v2)

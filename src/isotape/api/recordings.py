@@ -48,7 +48,7 @@ async def get_recording(parts: Parts, job_id: str) -> JsonObject:
     return rest.recording(found.session, found.status, [asset for asset in made if asset.state in ENDED])
 
 
-@router.post("/room/{room_id}/start")
+@router.post("/room/{room_id}/start", response_model=None)
 async def refuse_start(parts: Parts, room_id: str) -> NoReturn:
     """Always refused: 403."""
     async with parts.database.connect() as tx:
@@ -58,7 +58,7 @@ async def refuse_start(parts: Parts, room_id: str) -> NoReturn:
     )
 
 
-@router.post("/room/{room_id}/stop")
+@router.post("/room/{room_id}/stop", response_model=None)
 async def refuse_stop(parts: Parts, room_id: str) -> NoReturn:
     """Always refused: 403."""
     async with parts.database.connect() as tx:
@@ -66,7 +66,7 @@ async def refuse_stop(parts: Parts, room_id: str) -> NoReturn:
     raise Forbidden("stream recording stops with the last leave of the room; it cannot be stopped")
 
 
-@router.post("/{job_id}/stop")
+@router.post("/{job_id}/stop", response_model=None)
 async def refuse_stop_of_job(parts: Parts, job_id: str) -> NoReturn:
     """Always refused: 403, or 404 for an unknown job."""
     async with parts.database.connect() as tx:
