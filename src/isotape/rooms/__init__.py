@@ -391,10 +391,7 @@ class Rooms:
     # -- start and stop
 
     async def restore(self) -> None:
-        """After a start:
-
-        Takes up the Sessions that the last stop or crash left open. Their Peers have the grace to come back.
-        """
+        """Takes up the Sessions that the last stop or crash left open. Their Peers have the grace to come back."""
         for restored in await read_open_sessions(self._parts):
             await self._restore(restored)
 
@@ -416,10 +413,7 @@ class Rooms:
         log.info("session taken up again", session=room.session.id, room=room.room.id, peers=len(restored.peers))
 
     async def close(self) -> None:
-        """Refuses joins, then takes every Peer out as if it had left:
-
-        Each Asset is sealed and enqueued when this returns.
-        """
+        """Refuses joins and takes every Peer out. Each Asset is sealed and enqueued when this returns."""
         self._closing = True
         leaving = [self.leave(seat, LeaveReason.SERVER) for seat in list(self._seats.values())]
         for outcome in await asyncio.gather(*leaving, return_exceptions=True):

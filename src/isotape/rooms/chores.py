@@ -1,7 +1,4 @@
-"""Work that nobody waits for:
-
-The end of a grace, of a recording's time. Each chore is a task that its owner's `close` waits for.
-"""
+"""Work that nobody waits for, such as the end of a grace. Each chore is a task that its owner's `close` waits for."""
 
 import asyncio
 from collections.abc import Coroutine

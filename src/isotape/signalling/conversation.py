@@ -37,10 +37,7 @@ class Conversation:
     _due: _Due = field(default=_Due.NOTHING, init=False)
 
     def open(self) -> None:
-        """The first words:
-
-        The policy, without which the client does nothing; then the preview's or the returned peer's picture.
-        """
+        """The policy, without which a client does nothing, then what a preview or a returned peer is to see."""
         room = self.parts.rooms.live_room(self.entry.room.id)
         recording = room.policy if room is not None else None
         picture = (recording.width, recording.height) if recording is not None and recording.enabled else None
@@ -72,10 +69,7 @@ class Conversation:
             self._due = _Due.OFFERS
 
     def flush(self) -> None:
-        """Says what was kept back until the reply was out:
-
-        A client must know its own join before it hears of the room.
-        """
+        """Says what the reply had to come before: a client must know its own join before it hears of the room."""
         if self.seat is None:
             return
         if self._due is _Due.WELCOME:

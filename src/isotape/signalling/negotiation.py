@@ -33,10 +33,7 @@ class Negotiation:
             self._fanout.send(peer_id, wire.Notice.OFFER, wire.offer(sdp))
 
     def listen(self, peer_id: PeerId) -> None:
-        """The peer's client is ready for offers:
-
-        It has its join's reply, or is back. The one it may have missed is said again.
-        """
+        """The peer's client has its join's reply, or is back. An offer that it may have missed is said again."""
         if peer_id in self._listening:
             return
         self._listening.add(peer_id)
@@ -58,10 +55,7 @@ class Negotiation:
         await self._engine.subscribe_answer(peer_id, sdp)
 
     async def restart(self, peer_id: PeerId) -> None:
-        """The subscribing connection broke:
-
-        The client waits for an offer with an ICE restart and does nothing itself.
-        """
+        """The subscribing connection broke. Its client does nothing but wait for an offer with an ICE restart."""
         try:
             await self._engine.restart_subscribe(peer_id)
         except (EngineError, Unavailable) as error:
