@@ -38,8 +38,10 @@ demo: setup  ## two browsers join a room, leave, and the files appear (ONCE=1: e
 ##@ Check
 .PHONY: test
 test: setup  ## every test: Rust, Python, browser
-	cargo test --workspace --locked --quiet
-	$(PY) -m pytest $(PYTEST)
+	status=0  # both run, so that one run names everything there is to mend
+	cargo test --workspace --locked --quiet --no-fail-fast || status=1
+	$(PY) -m pytest $(PYTEST) || status=1
+	exit $$status
 
 .PHONY: unit
 unit: setup  ## the fast tests only (under 90 s once built)
