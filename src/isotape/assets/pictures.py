@@ -1,0 +1,316 @@
+"""Finds the whole pictures of an Asset and puts each beside the sound of its moment. Pure NumPy.
+
+Before it: timeline.py and sound.py, whose sample line is the only time there is in the file. After it: plan.py.
+A frame with a hole in it is left out and stated; later ones are kept. Decoding begins at a key frame, so what comes before the first
+one of a sender is left out and stated too.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from isotape.assets.causes import cause_between, cause_of_loss, mutes_of
+from isotape.assets.packets import ENDS_FRAME, MARKER, STARTS_FRAME, STARTS_KEY_FRAME, UNPARSABLE, Array, TrackLog
+from isotape.assets.samples import (
+    AUDIO_RATE,
+    KEY_FRAME,
+    PACKET_REF,
+    SAMPLE,
+    VIDEO_RATE,
+    Cause,
+    Gap,
+    SampleLine,
+    TrackRows,
+    in_order,
+)
+from isotape.assets.timeline import TimedEpoch
+from isotape.model import MediaKind
+
+# Cameras send at least one picture a second even when muted; a screen that stands still sends none and is not paused.
+_PAUSE = 2 * AUDIO_RATE
+# What a last picture lasts when nothing says how long: 30 a second.
+_USUAL = VIDEO_RATE // 30
+# A first picture this close behind zero (5 ms, the error that sync may have) is shown from zero on.
+NEAR_ZERO = AUDIO_RATE // 200
+
+
+@dataclass(frozen=True, slots=True)
+class Frames:
+    """The frames of one Epoch. first and count are rows of `packets` (those with a payload); lacking counts packets missing in sequence
+    since the frame before."""
+
+    timed: TimedEpoch
+    packets: Array
+    first: Array
+    count: Array
+    key: Array
+    whole: Array
+    corrupt: Array
+    lacking: Array
+    session_ns: Array
+    kept: Array
+
+    @property
+    def arrivals(self) -> Array:
+        return self.packets["arrival_ns"][self.first]
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """The size of the pictures from a position (48 kHz samples) on."""
+
+    start: int
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class PictureTrack:
+    """Rows for the core (without any placeholder), the size of each first picture, and what is missing.
+
+    incomplete and before_key frames are left out; unseen ones are of another codec than the track's.
+    """
+
+    rows: TrackRows
+    codec: int
+    resolutions: tuple[Resolution, ...]
+    frames: int
+    key_frames: int
+    incomplete: int
+    before_key: int
+    gaps: tuple[Gap, ...]
+
+    @property
+    def starts_late(self) -> bool:
+        return bool(self.rows.samples["pts"][0] > 0)
+
+    @property
+    def end(self) -> int:
+        """In samples of 48 kHz."""
+        last = self.rows.samples[-1]
+        return round((int(last["pts"]) + int(last["duration"])) * AUDIO_RATE / VIDEO_RATE)
+
+
+def frames_of(epochs: Sequence[TimedEpoch]) -> list[Frames]:
+    """The frames of each Epoch of one codec, with those marked that can be decoded."""
+    found: list[Frames] = []
+    for timed in epochs:
+        frames = _frames(timed)
+        if frames is None:
+            continue
+        goes_on = bool(found) and _same_sender(found[-1].timed, timed) and bool(found[-1].kept.any())
+        begin = 0 if goes_on else _first_key(frames)
+        frames.kept[:] = frames.whole
+        frames.kept[:begin] = False
+        found.append(frames)
+    return found
+
+
+def first_picture(all_frames: Sequence[Frames]) -> int | None:
+    """Session time of the first frame that is kept."""
+    return min((int(frames.session_ns[frames.kept][0]) for frames in all_frames if frames.kept.any()), default=None)
+
+
+def main_codec(epochs: Sequence[TimedEpoch]) -> int | None:
+    """The codec of most packets: a file holds one codec, and this keeps the most of the recording."""
+    sizes: dict[int, int] = {}
+    for timed in epochs:
+        if timed.epoch.codec:
+            sizes[timed.epoch.codec] = sizes.get(timed.epoch.codec, 0) + len(timed.epoch.ticks)
+    return max(sizes, key=lambda codec: sizes[codec], default=None)
+
+
+def _same_sender(before: TimedEpoch, after: TimedEpoch) -> bool:
+    return (before.epoch.log, before.epoch.ssrc) == (after.epoch.log, after.epoch.ssrc)
+
+
+def _first_key(frames: Frames) -> int:
+    keys = np.flatnonzero(frames.key & frames.whole)
+    return int(keys[0]) if len(keys) else len(frames.first)
+
+
+def _frames(timed: TimedEpoch) -> Frames | None:
+    """Groups packets of one RTP time; a frame is whole when nothing is missing from its start to its end."""
+    epoch = timed.epoch
+    filled = np.flatnonzero(epoch.packets["length"] > 0)
+    if not len(filled):
+        return None
+    packets, ticks, flags = epoch.packets[filled], epoch.ticks[filled], epoch.packets["flags"][filled]
+    # Counted over all packets, so that probes without payload are no holes.
+    missing = np.cumsum(np.diff(epoch.sequence, prepend=epoch.sequence[0] - 1) - 1)[filled]
+    first = np.flatnonzero(np.diff(ticks, prepend=ticks[0] - 1))
+    last = np.append(first[1:], len(ticks)) - 1
+    before = np.diff(missing[first], prepend=missing[0]) - np.concatenate(([0], (missing[last] - missing[first])[:-1]))
+    inside = missing[last] - missing[first]
+    after = np.append(before[1:], 1)
+    known_start = np.concatenate(([False], before[1:] == 0))
+    starts = (flags[first] & STARTS_FRAME > 0) | known_start
+    ends = (flags[last] & (MARKER | ENDS_FRAME) > 0) | (after == 0)
+    corrupt = np.logical_or.reduceat(flags & UNPARSABLE > 0, first)
+    return Frames(
+        timed=timed,
+        packets=packets,
+        first=first,
+        count=last - first + 1,
+        key=np.logical_or.reduceat(flags & STARTS_KEY_FRAME > 0, first),
+        whole=starts & ends & (inside == 0) & ~corrupt,
+        corrupt=corrupt,
+        lacking=before + inside,
+        session_ns=timed.clock.session_ns(ticks[first]),
+        kept=np.zeros(len(first), bool),
+    )
+
+
+@dataclass(slots=True)
+class _Reel:
+    """Frames one behind another, and what is missing between them."""
+
+    logs: Sequence[TrackLog]
+    line: SampleLine
+    screen: bool
+    gaps: list[Gap] = field(default_factory=list)
+    before: Frames | None = None
+    end: int = 0
+
+    def add(self, frames: Frames) -> None:
+        """States the holes of one Epoch, and the one before it."""
+        positions = np.maximum(np.rint(self.line.positions_of(frames.session_ns)), 0).astype(np.int64)
+        kept = np.flatnonzero(frames.kept)
+        if len(kept):
+            self._state_between(frames, int(positions[kept[0]]))
+        self._state_losses(frames, positions, kept)
+        if len(kept):
+            self._state_pauses(positions[kept])
+            self.before, self.end = frames, int(positions[kept[-1]])
+
+    def _state_between(self, frames: Frames, start: int) -> None:
+        if self.before is None or _same_sender(self.before.timed, frames.timed):
+            return
+        cause, note = cause_between(self.logs, self.before.timed.epoch, frames.timed.epoch)
+        self.gaps.append(Gap(self.end, max(start, self.end), cause, note=note))
+
+    def _state_losses(self, frames: Frames, positions: Array, kept: Array) -> None:
+        """One Gap for each run of frames that are not kept, from the picture before it to the next one that is."""
+        holes = frames.kept & (frames.lacking > 0)
+        bad = ~frames.kept | holes
+        starts = np.flatnonzero(bad & ~np.concatenate(([False], bad[:-1] & ~frames.kept[:-1])))
+        for start in starts.tolist():
+            behind = kept[np.searchsorted(kept, start) :]
+            stop = int(behind[0]) if len(behind) else len(positions)
+            self._state_loss(frames, positions, start, stop)
+
+    def _state_loss(self, frames: Frames, positions: Array, start: int, stop: int) -> None:
+        log = self.logs[frames.timed.epoch.log]
+        until = min(stop, len(positions) - 1)
+        lacking = int(frames.lacking[start : until + 1].sum())
+        cause = cause_of_loss(log, int(frames.arrivals[max(start - 1, 0)]), int(frames.arrivals[until]))
+        if not lacking and frames.corrupt[start:stop].any():
+            cause = Cause.CORRUPT
+        early = not frames.kept[: start + 1].any() and frames.whole[start:stop].any()
+        note = "before the first key frame" if early else ""
+        begin = int(positions[start]) if not frames.kept[start] else int(positions[max(start - 1, 0)])
+        self.gaps.append(Gap(begin, int(positions[until]), cause, lacking, stop - start, note))
+
+    def _state_pauses(self, positions: Array) -> None:
+        if self.screen:
+            return
+        for number in np.flatnonzero(np.diff(positions) >= _PAUSE).tolist():
+            start, end = int(positions[number]), int(positions[number + 1])
+            if not any(gap.start <= end and gap.end >= start and gap.frames for gap in self.gaps):
+                self.gaps.append(Gap(start, end, Cause.PAUSED))
+
+
+def show(
+    logs: Sequence[TrackLog], bases: Sequence[int], all_frames: Sequence[Frames], line: SampleLine, *, screen: bool
+) -> PictureTrack:
+    """The track of all frames that are kept; there must be one. Times are the line's, made strictly rising."""
+    reel = _Reel(logs, line, screen)
+    for frames in all_frames:
+        reel.add(frames)
+    shown = [frames for frames in all_frames if frames.kept.any()]
+    session_ns = np.concatenate([frames.session_ns[frames.kept] for frames in shown])
+    pts = _rising(np.rint(_placed(line, session_ns) * (VIDEO_RATE / AUDIO_RATE)).astype(np.int64))
+    rows = _rows(shown, bases, pts)
+    last_sign = max(logs[frames.timed.epoch.log].last_sign_ns for frames in shown[-1:])
+    rows.samples["duration"] = np.append(np.diff(pts), _last_duration(pts, line, last_sign))
+    positions = (pts * AUDIO_RATE // VIDEO_RATE).astype(np.int64)
+    end = round((int(pts[-1]) + int(rows.samples["duration"][-1])) * AUDIO_RATE / VIDEO_RATE)
+    return PictureTrack(
+        rows=rows,
+        codec=shown[0].timed.epoch.codec,
+        resolutions=_resolutions(shown, positions),
+        frames=len(pts),
+        key_frames=int(np.count_nonzero(rows.samples["flags"] & KEY_FRAME)),
+        incomplete=sum(int(np.count_nonzero(~frames.whole)) for frames in all_frames),
+        before_key=sum(int(np.count_nonzero(frames.whole & ~frames.kept)) for frames in all_frames),
+        gaps=in_order([*reel.gaps, *_muted(logs, line, end)]),
+    )
+
+
+def _placed(line: SampleLine, session_ns: Array) -> Array:
+    """Positions from 0 on; what is a few ms before or behind zero stands at zero."""
+    positions = np.maximum(line.positions_of(session_ns), 0.0)
+    if positions[0] <= NEAR_ZERO:
+        positions[0] = 0.0
+    return positions
+
+
+def _rising(pts: Array) -> Array:
+    """Each at least one tick behind the one before."""
+    steps = np.arange(len(pts))
+    return np.maximum.accumulate(pts - steps) + steps
+
+
+def _rows(shown: Sequence[Frames], bases: Sequence[int], pts: Array) -> TrackRows:
+    refs, samples, before = [], [], 0
+    for frames in shown:
+        ref = np.zeros(len(frames.packets), PACKET_REF)
+        ref["file"] = frames.packets["file"] + bases[frames.timed.epoch.log]
+        ref["length"], ref["offset"] = frames.packets["length"], frames.packets["offset"]
+        sample = np.zeros(int(np.count_nonzero(frames.kept)), SAMPLE)
+        sample["first"], sample["count"] = before + frames.first[frames.kept], frames.count[frames.kept]
+        sample["flags"] = np.where(frames.key[frames.kept], KEY_FRAME, 0)
+        refs.append(ref)
+        samples.append(sample)
+        before += len(ref)
+    rows = TrackRows(np.concatenate(refs), np.concatenate(samples))
+    rows.samples["pts"] = pts
+    return rows
+
+
+def _last_duration(pts: Array, line: SampleLine, last_sign_ns: int) -> int:
+    """The last picture stands until its sender was last heard, at least as long as pictures usually do."""
+    usual = int(np.median(np.diff(pts))) if len(pts) > 1 else _USUAL
+    heard = round(line.position_of(last_sign_ns) * (VIDEO_RATE / AUDIO_RATE)) - int(pts[-1])
+    return max(min(usual, VIDEO_RATE), heard, 1)
+
+
+def _resolutions(shown: Sequence[Frames], positions: Array) -> tuple[Resolution, ...]:
+    found: list[Resolution] = []
+    sizes = np.concatenate([_sizes(frames) for frames in shown])
+    for number in np.flatnonzero(sizes[:, 0]).tolist():
+        width, height = sizes[number].tolist()
+        if not found or (found[-1].width, found[-1].height) != (width, height):
+            found.append(Resolution(int(positions[number]), width, height))
+    return tuple(found)
+
+
+def _sizes(frames: Frames) -> Array:
+    """Width and height that each kept frame shows, 0 where it shows none."""
+    widths = np.maximum.reduceat(frames.packets["width"], frames.first)
+    heights = np.maximum.reduceat(frames.packets["height"], frames.first)
+    return np.stack([widths, heights], axis=1)[frames.kept]
+
+
+def _muted(logs: Sequence[TrackLog], line: SampleLine, end: int) -> list[Gap]:
+    """Each time the camera was off: the pictures in it are the black ones that the sender makes."""
+    gaps = []
+    for log in logs:
+        if log.kind is not MediaKind.VIDEO:
+            continue
+        for start_ns, end_ns in mutes_of(log, log.last_sign_ns):
+            start, stop = max(line.position_of(start_ns), 0), min(line.position_of(end_ns), end)
+            if stop > start:
+                gaps.append(Gap(start, stop, Cause.MUTED))
+    return gaps
