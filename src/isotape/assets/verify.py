@@ -26,9 +26,9 @@ class _Seen:
     """What one track of the file holds."""
 
     packets: int = 0
-    keys: list[av.Packet[Any]] = field(default_factory=list)
+    keys: "list[av.Packet[Any]]" = field(default_factory=list)
 
-    def take(self, packet: av.Packet[Any]) -> None:
+    def take(self, packet: "av.Packet[Any]") -> None:
         self.packets += 1
         if packet.is_keyframe:
             self.keys = [*self.keys[:1], packet]
@@ -73,7 +73,7 @@ def _read_back(plan: Plan, rendered: Rendered) -> None:
         raise VerifyError(f"file {name}: lasts {duration_ms:.0f} ms, planned {plan.duration_ms} ms")
 
 
-def _decode(name: str, decoder: av.VideoCodecContext, keys: Iterable[av.Packet[Any]]) -> None:
+def _decode(name: str, decoder: av.VideoCodecContext, keys: "Iterable[av.Packet[Any]]") -> None:
     """The first and the last key frame must give a picture each."""
     found = 0
     for packet in keys:
