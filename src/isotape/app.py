@@ -126,7 +126,7 @@ class Server:
         secret = settings.webhook_secret.get_secret_value() or self.credentials.app_secret
         self.jobs = Jobs(settings.resolved_database_url, self._build_asset, self._deliver)
         account = Account(self.workspace_id, self.credentials.app_id)
-        self.events = Events(self.jobs, self.clock, account, endpoints=self._endpoints())
+        self.events = Events(self.jobs, self.storage, self.clock, account, endpoints=self._endpoints())
         places = Places(settings.data_dir)
         self.builder = AssetBuilder(self.database, self.storage, self.events.append, places, self.clock)
         guard = AddressGuard(settings.webhook_allow)
@@ -189,9 +189,7 @@ class Server:
         self._undo.push_async_callback(self.rooms.close)
 
     async def _start_http(self) -> None:
-        self.http = build_api(
-            ApiParts(self.database, self.credentials, self.storage, self.clock, signer=self.signer, files=self.storage)
-        )
+        self.http = build_api(ApiParts(self.database, self.credentials, self.storage, self.clock, signer=self.signer))
         self.http.include_router(self.signalling.router)
         self.http.include_router(health.build_health(self.state, self.database, self.metrics))
         self.http.include_router(build_dashboard(self._dashboard_parts()))

@@ -87,7 +87,7 @@ def _settings(receiver: Receiver, *, once: bool) -> Settings:
         # A person keeps the URL that the guide names, unless something else listens there.
         port=0 if once or not _is_free(_PORT) else _PORT,
         webhook_url=receiver.url,
-        webhook_secret=_WEBHOOK_SECRET,  # type: ignore[arg-type]  # pydantic wraps it
+        webhook_secret=_WEBHOOK_SECRET,
         webhook_allow=("127.0.0.1",),
     )
 
