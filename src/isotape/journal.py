@@ -36,7 +36,7 @@ def recover(folder: Path) -> RecoveredJournal:
     """Cuts a torn tail and seals the journal; a sealed one is left as it is. JournalError when nothing can be read."""
     try:
         report = json.loads(_core.recover_journal(str(folder)))
-        meta = json.loads(_core.index_journal(str(folder)).header)
-    except (OSError, ValueError) as error:
+        meta = json.loads(_core.index_journal(str(folder)).header)["meta"]
+    except (OSError, ValueError, KeyError) as error:
         raise JournalError(f"journal {folder.name}: {error}") from error
     return RecoveredJournal(folder, meta, int(report["torn_bytes"]), bool(report["sealed_before"]))
