@@ -218,3 +218,28 @@ fn an_answer_that_cannot_be_read_is_refused_and_the_offer_still_waits() {
         .unwrap_err();
     assert!([400, 409].contains(&error.code()));
 }
+
+#[test]
+fn a_forged_packet_cannot_move_a_line_to_its_own_ssrc() {
+    let mut lab = Lab::new();
+    let alice = lab.join("alice", &[Kind::Audio]);
+    lab.connect();
+    let send_for_a_while = |lab: &mut Lab| {
+        for _ in 0..80 {
+            lab.send(alice, 0, b"real");
+            lab.run(SECOND / 10);
+        }
+    };
+    // Once our receiver reports have come, the sender leaves the mid out of its packets.
+    send_for_a_while(&mut lab);
+    let source = lab.browsers[alice].publish.address;
+    let mid = lab.browsers[alice].mids[0];
+    let mut forged = vec![
+        0x90, 111, 0, 1, 0, 0, 0, 1, 0xde, 0xad, 0xbe, 0xef, 0xbe, 0xde, 0, 1,
+    ];
+    forged.extend([0x40, mid.as_bytes()[0], 0, 0]);
+    forged.extend([7; 200]);
+    lab.sfu.receive(lab.now, source, &forged);
+    send_for_a_while(&mut lab);
+    assert_eq!(lab.recorded().0.len(), 160);
+}
