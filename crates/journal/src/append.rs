@@ -95,6 +95,7 @@ impl<D: Disk> Writer<D> {
     ) -> Result<Self> {
         disk.create_folder(folder)
             .map_err(Error::disk(folder, "create folder"))?;
+        refuse_existing_journal(&disk, folder)?;
         let header = SegmentHeader {
             version: format::VERSION,
             journal: journal.to_owned(),
@@ -305,15 +306,17 @@ impl<D: Disk> Writer<D> {
         }
     }
 
+    /// Syncs what the file holds even when no more could be written: after a failed group sync this
+    /// is the only call that tells whether this file was the bad one.
     fn sync_segment(&mut self) -> Result<()> {
-        self.write_tail()?;
-        if self.written == 0 {
-            return Ok(());
+        let wrote = self.write_tail();
+        if self.written == 0 || self.failure.is_some() {
+            return wrote;
         }
         match self.segment.file.sync_data() {
             Ok(()) => {
                 self.release_tail(self.segment.durable_end + self.written as u64);
-                Ok(())
+                wrote
             }
             Err(source) => {
                 self.give_up_segment(&source);
@@ -352,16 +355,16 @@ impl<D: Disk> Writer<D> {
         if self.sealed || self.segment.durable_end < self.segment_bytes {
             return Ok(());
         }
-        // A segment is only left when it is durable to its end, so that a power cut can tear the
-        // last segment alone.
-        if self.written > 0 {
+        // A segment is only left when it holds the whole tail and is durable to its end: so a power
+        // cut can tear the last segment alone, and no half-written record stands in two segments.
+        if !self.tail.is_empty() {
             self.sync_segment()?;
         }
         self.move_to_new_segment(None)
     }
 
     /// The new segment holds its header and the tail, durable on return. After an error the writer
-    /// stands where it stood; the half-made file has a number that is not used again.
+    /// stands where it stood; the number of the half-made segment is not used again.
     fn move_to_new_segment(&mut self, resumes: Option<Resumes>) -> Result<()> {
         let header = SegmentHeader {
             version: format::VERSION,
@@ -371,21 +374,10 @@ impl<D: Disk> Writer<D> {
             meta: self.meta.clone(),
         };
         self.next_number += 1;
-        match open_segment(&self.disk, &self.folder, &header, &self.tail) {
-            Ok(segment) => {
-                self.segment = segment;
-                self.tail.clear();
-                self.written = 0;
-                Ok(())
-            }
-            Err(error) => {
-                // Best effort: a disk that fails for hours would otherwise collect four files a
-                // second. A file that stays is harmless, its successor's header disowns it.
-                let path = self.folder.join(format::segment_name(header.segment));
-                let _ = self.disk.remove(&path);
-                Err(error)
-            }
-        }
+        self.segment = open_segment(&self.disk, &self.folder, &header, &self.tail)?;
+        self.tail.clear();
+        self.written = 0;
+        Ok(())
     }
 
     fn segment_path(&self) -> PathBuf {
@@ -393,7 +385,9 @@ impl<D: Disk> Writer<D> {
     }
 }
 
-/// Makes a segment of a header and some records, durable together with its name.
+/// Makes a segment of a header and some records, durable together with its name. It gets the name
+/// that readers look for when it is whole: a half-made replacement must not put the records aside
+/// that it was to replace.
 pub(crate) fn open_segment<D: Disk>(
     disk: &D,
     folder: &Path,
@@ -412,17 +406,51 @@ pub(crate) fn open_segment<D: Disk>(
     let mut bytes = MAGIC.to_vec();
     format::encode_record(&mut bytes, RecordType::HEADER, 0, 0, &json);
     bytes.extend_from_slice(records);
-    let file = disk.create(&path).map_err(Error::disk(&path, "create"))?;
-    file.write_all_at(&bytes, 0)
-        .map_err(Error::disk(&path, "write header"))?;
-    file.sync_data().map_err(Error::disk(&path, "sync"))?;
-    disk.sync_folder(folder)
-        .map_err(Error::disk(folder, "sync folder"))?;
-    Ok(Segment {
-        file,
-        number: header.segment,
-        durable_end: bytes.len() as u64,
-    })
+    let unfinished = folder.join(format::unfinished_segment_name(header.segment));
+    let made = write_new_file(disk, &unfinished, &bytes).and_then(|file| {
+        disk.rename(&unfinished, &path)
+            .map_err(Error::disk(&path, "name"))?;
+        disk.sync_folder(folder)
+            .map_err(Error::disk(folder, "sync folder"))?;
+        Ok(file)
+    });
+    match made {
+        Ok(file) => Ok(Segment {
+            file,
+            number: header.segment,
+            durable_end: bytes.len() as u64,
+        }),
+        Err(error) => {
+            // Best effort: a disk that fails for hours would otherwise collect four files a second.
+            // One that stays is harmless, the header of the segment that comes instead disowns it.
+            let _ = disk.remove(&unfinished);
+            let _ = disk.remove(&path);
+            Err(error)
+        }
+    }
+}
+
+fn write_new_file<D: Disk>(disk: &D, path: &Path, bytes: &[u8]) -> Result<D::File> {
+    let file = disk.create(path).map_err(Error::disk(path, "create"))?;
+    file.write_all_at(bytes, 0)
+        .map_err(Error::disk(path, "write header"))?;
+    file.sync_data().map_err(Error::disk(path, "sync"))?;
+    Ok(file)
+}
+
+fn refuse_existing_journal<D: Disk>(disk: &D, folder: &Path) -> Result<()> {
+    let names = disk
+        .list(folder)
+        .map_err(Error::disk(folder, "list segments"))?;
+    match names
+        .iter()
+        .any(|name| format::segment_number(name).is_some())
+    {
+        true => Err(Error::disk(folder, "create journal")(
+            std::io::ErrorKind::AlreadyExists.into(),
+        )),
+        false => Ok(()),
+    }
 }
 
 fn is_disk_full(error: &std::io::Error) -> bool {

@@ -41,6 +41,8 @@ pub trait Disk {
     fn open_for_reading(&self, path: &Path) -> io::Result<Self::File>;
     fn open_for_writing(&self, path: &Path) -> io::Result<Self::File>;
     fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Whole or not at all; durable after the next [`Disk::sync_folder`].
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// File names in the folder, in no order.
     fn list(&self, folder: &Path) -> io::Result<Vec<String>>;
     /// Makes the folder's names durable.
@@ -93,6 +95,10 @@ impl Disk for RealDisk {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         fs::remove_file(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
     }
 
     fn list(&self, folder: &Path) -> io::Result<Vec<String>> {

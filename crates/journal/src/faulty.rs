@@ -16,23 +16,29 @@ use crate::disk::{Disk, SegmentFile};
 /// What a disk writes at once, whole or not at all.
 const SECTOR_BYTES: usize = 512;
 
+type Names = BTreeMap<PathBuf, Inode>;
+type Inode = usize;
+
 /// Handles share one disk.
 #[derive(Clone, Default)]
 pub struct FaultyDisk(Arc<Mutex<State>>);
 
 pub struct FaultyFile {
     disk: FaultyDisk,
-    path: PathBuf,
+    inode: Inode,
 }
 
 #[derive(Default)]
 struct State {
-    files: BTreeMap<PathBuf, Content>,
+    /// As a process sees them, and as a power cut certainly leaves them.
+    names: Names,
+    durable_names: Names,
+    contents: Vec<Content>,
     operations: u64,
     faults: Vec<Fault>,
 }
 
-/// The operations numbered `first..` (counted from 0 over the disk's life) fail `times` times.
+/// The operations with these numbers (counted from 0 over the disk's life) fail.
 struct Fault {
     operations: Range<u64>,
     errno: i32,
@@ -45,7 +51,6 @@ struct Content {
     /// What a power cut certainly leaves.
     durable: Vec<u8>,
     dirty: Vec<Range<usize>>,
-    name_durable: bool,
     /// A group sync failed on this file; its own next sync says so.
     owes_error: bool,
 }
@@ -60,43 +65,49 @@ impl FaultyDisk {
         self.state().faults.push(Fault { operations, errno });
     }
 
-    /// Changing operations so far: create, write, truncate, remove and the syncs.
+    /// Changing operations so far: create, write, truncate, rename, remove and the syncs.
     pub fn operations(&self) -> u64 {
         self.state().operations
     }
 
-    /// The disk after a power cut. `choose` decides for each unsynced sector and each unsynced name
-    /// whether it survived.
+    /// The disk after a power cut. `choose` decides for each unsynced sector and each unsynced change
+    /// of a name whether it survived.
     pub fn after_power_cut(&self, mut choose: impl FnMut() -> bool) -> FaultyDisk {
-        let mut files = BTreeMap::new();
-        for (path, content) in &self.state().files {
-            if content.name_durable || choose() {
-                files.insert(path.clone(), content.after_power_cut(&mut choose));
+        let state = self.state();
+        let mut names = state.durable_names.clone();
+        for path in state.names.keys().chain(state.durable_names.keys()) {
+            let (now, durable) = (state.names.get(path), state.durable_names.get(path));
+            if now == durable || !choose() {
+                continue;
             }
+            match now {
+                Some(inode) => names.insert(path.clone(), *inode),
+                None => names.remove(path),
+            };
         }
-        FaultyDisk(Arc::new(Mutex::new(State {
-            files,
-            ..State::default()
-        })))
+        let contents = state.contents.iter();
+        let kept = contents.map(|content| content.after_power_cut(&mut choose));
+        FaultyDisk::restarted(names.clone(), names, kept.collect())
     }
 
     /// The disk as the next process finds it after `kill -9`: the page cache survives.
     pub fn after_kill(&self) -> FaultyDisk {
+        let state = self.state();
+        let (names, durable_names) = (state.names.clone(), state.durable_names.clone());
+        FaultyDisk::restarted(names, durable_names, state.contents.clone())
+    }
+
+    fn restarted(names: Names, durable_names: Names, contents: Vec<Content>) -> FaultyDisk {
         FaultyDisk(Arc::new(Mutex::new(State {
-            files: self.state().files.clone(),
+            names,
+            durable_names,
+            contents,
             ..State::default()
         })))
     }
 
-    /// The bytes a process reads.
-    pub fn content(&self, path: &Path) -> Option<Vec<u8>> {
-        self.state().files.get(path).map(|file| file.cache.clone())
-    }
-
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0
-            .lock()
-            .expect("no test panics while it holds the disk")
+        (self.0.lock()).expect("no test panics while it holds the disk")
     }
 
     /// Counts one changing operation and says whether it is allowed.
@@ -112,13 +123,11 @@ impl FaultyDisk {
     }
 
     fn handle(&self, path: &Path) -> io::Result<FaultyFile> {
-        match self.state().files.contains_key(path) {
-            true => Ok(FaultyFile {
-                disk: self.clone(),
-                path: path.to_owned(),
-            }),
-            false => Err(io::ErrorKind::NotFound.into()),
-        }
+        let inode = self.state().names.get(path).copied();
+        Ok(FaultyFile {
+            disk: self.clone(),
+            inode: inode.ok_or(io::ErrorKind::NotFound)?,
+        })
     }
 }
 
@@ -147,10 +156,7 @@ impl Content {
             let first = range.start / SECTOR_BYTES;
             for sector in first..range.end.div_ceil(SECTOR_BYTES) {
                 let start = range.start.max(sector * SECTOR_BYTES);
-                let end = range
-                    .end
-                    .min((sector + 1) * SECTOR_BYTES)
-                    .min(self.cache.len());
+                let end = (range.end.min((sector + 1) * SECTOR_BYTES)).min(self.cache.len());
                 if start < end && choose() {
                     kept.resize(kept.len().max(end), 0);
                     kept[start..end].copy_from_slice(&self.cache[start..end]);
@@ -160,7 +166,6 @@ impl Content {
         Content {
             cache: kept.clone(),
             durable: kept,
-            name_durable: true,
             ..Content::default()
         }
     }
@@ -175,10 +180,14 @@ impl Disk for FaultyDisk {
 
     fn create(&self, path: &Path) -> io::Result<FaultyFile> {
         self.begin()?;
-        if self.state().files.contains_key(path) {
+        let mut state = self.state();
+        if state.names.contains_key(path) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
-        (self.state().files).insert(path.to_owned(), Content::default());
+        let inode = state.contents.len();
+        state.contents.push(Content::default());
+        state.names.insert(path.to_owned(), inode);
+        drop(state);
         self.handle(path)
     }
 
@@ -192,28 +201,31 @@ impl Disk for FaultyDisk {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         self.begin()?;
-        self.state().files.remove(path);
+        self.state().names.remove(path);
+        Ok(())
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.begin()?;
+        let mut state = self.state();
+        let inode = state.names.remove(from).ok_or(io::ErrorKind::NotFound)?;
+        state.names.insert(to.to_owned(), inode);
         Ok(())
     }
 
     fn list(&self, folder: &Path) -> io::Result<Vec<String>> {
         let state = self.state();
-        let inside = state
-            .files
-            .keys()
-            .filter(|path| path.parent() == Some(folder));
+        let inside = (state.names.keys()).filter(|path| path.parent() == Some(folder));
         Ok(inside
             .filter_map(|path| Some(path.file_name()?.to_str()?.to_owned()))
             .collect())
     }
 
-    fn sync_folder(&self, folder: &Path) -> io::Result<()> {
+    /// All folders at once: no test has two.
+    fn sync_folder(&self, _folder: &Path) -> io::Result<()> {
         self.begin()?;
-        for (path, content) in &mut self.state().files {
-            if path.parent() == Some(folder) {
-                content.name_durable = true;
-            }
-        }
+        let mut state = self.state();
+        state.durable_names = state.names.clone();
         Ok(())
     }
 
@@ -221,83 +233,65 @@ impl Disk for FaultyDisk {
     /// it was is told by that file's own next sync.
     fn sync_filesystem(&self, _folder: &Path) -> io::Result<()> {
         let allowed = self.begin();
-        for content in self.state().files.values_mut() {
-            match allowed {
-                Ok(()) => {
-                    content.write_back();
-                    content.name_durable = true;
-                }
-                Err(_) => {
-                    content.owes_error |= !content.dirty.is_empty();
-                    content.dirty.clear();
-                }
+        let mut state = self.state();
+        if allowed.is_ok() {
+            state.durable_names = state.names.clone();
+        }
+        for content in &mut state.contents {
+            if allowed.is_ok() {
+                content.write_back();
+            } else {
+                content.owes_error |= !content.dirty.is_empty();
+                content.dirty.clear();
             }
         }
         allowed
     }
 }
 
-impl FaultyFile {
-    fn change(&self, action: impl FnOnce(&mut Content)) -> io::Result<()> {
-        match self.disk.state().files.get_mut(&self.path) {
-            Some(content) => {
-                action(content);
-                Ok(())
-            }
-            None => Err(io::ErrorKind::NotFound.into()),
-        }
-    }
-}
-
 impl SegmentFile for FaultyFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        let state = self.disk.state();
-        let content = state.files.get(&self.path).ok_or(io::ErrorKind::NotFound)?;
-        let from = (offset as usize).min(content.cache.len());
-        let count = buffer.len().min(content.cache.len() - from);
-        buffer[..count].copy_from_slice(&content.cache[from..from + count]);
+        let cache = &self.disk.state().contents[self.inode].cache;
+        let from = (offset as usize).min(cache.len());
+        let count = buffer.len().min(cache.len() - from);
+        buffer[..count].copy_from_slice(&cache[from..from + count]);
         Ok(count)
     }
 
     /// A write that fails has written half.
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let allowed = self.disk.begin();
-        let written = if allowed.is_ok() {
-            bytes.len()
-        } else {
-            bytes.len() / 2
+        let written = match allowed {
+            Ok(()) => bytes.len(),
+            Err(_) => bytes.len() / 2,
         };
-        self.change(|content| content.write(&bytes[..written], offset as usize))?;
+        self.disk.state().contents[self.inode].write(&bytes[..written], offset as usize);
         allowed
     }
 
     fn len(&self) -> io::Result<u64> {
-        let state = self.disk.state();
-        let content = state.files.get(&self.path).ok_or(io::ErrorKind::NotFound)?;
-        Ok(content.cache.len() as u64)
+        Ok(self.disk.state().contents[self.inode].cache.len() as u64)
     }
 
     fn truncate(&self, length: u64) -> io::Result<()> {
         self.disk.begin()?;
-        self.change(|content| {
-            content.cache.truncate(length as usize);
-            content.durable.truncate(length as usize);
-        })
+        let content = &mut self.disk.state().contents[self.inode];
+        content.cache.truncate(length as usize);
+        content.durable.truncate(length as usize);
+        Ok(())
     }
 
     fn sync_data(&self) -> io::Result<()> {
         let allowed = self.disk.begin();
-        let mut owed = false;
-        self.change(|content| {
-            owed = std::mem::take(&mut content.owes_error);
-            match allowed {
-                Ok(()) if !owed => content.write_back(),
-                _ => content.dirty.clear(),
-            }
-        })?;
-        match owed {
-            true => Err(io::Error::from_raw_os_error(libc::EIO)),
-            false => allowed,
+        let content = &mut self.disk.state().contents[self.inode];
+        if std::mem::take(&mut content.owes_error) {
+            content.dirty.clear();
+            return Err(io::Error::from_raw_os_error(libc::EIO));
         }
+        match allowed {
+            Ok(()) => content.write_back(),
+            Err(_) => content.dirty.clear(),
+        }
+        allowed
     }
 }

@@ -249,6 +249,15 @@ pub fn segment_name(number: u32) -> String {
     format!("{number:08}.seg")
 }
 
+/// The name of a segment until it is whole; readers pass it over.
+pub fn unfinished_segment_name(number: u32) -> String {
+    format!("{number:08}.new")
+}
+
+pub fn is_unfinished(name: &str) -> bool {
+    name.ends_with(".new")
+}
+
 /// The number in a segment's file name; `None` for any other file.
 pub fn segment_number(name: &str) -> Option<u32> {
     let digits = name.strip_suffix(".seg")?;

@@ -38,6 +38,7 @@ pub fn recover(folder: &Path) -> Result<Recovery> {
 
 /// [`recover`] on a given disk.
 pub fn recover_on<D: Disk + Clone>(disk: D, folder: &Path) -> Result<Recovery> {
+    remove_unfinished(&disk, folder)?;
     let mut cut_bytes = 0;
     loop {
         let mut reader = Reader::open_on(disk.clone(), folder)?;
@@ -62,6 +63,20 @@ pub fn recover_on<D: Disk + Clone>(disk: D, folder: &Path) -> Result<Recovery> {
             .map_err(Error::disk(path, "remove empty segment"))?;
         sync_folder(&disk, folder)?;
     }
+}
+
+/// Segments that never got their name. The records in them stand in the segment they were to replace
+/// or were never durable.
+fn remove_unfinished<D: Disk>(disk: &D, folder: &Path) -> Result<()> {
+    let names = disk
+        .list(folder)
+        .map_err(Error::disk(folder, "list segments"))?;
+    for name in names.iter().filter(|name| format::is_unfinished(name)) {
+        let path = folder.join(name);
+        disk.remove(&path)
+            .map_err(Error::disk(&path, "remove unfinished segment"))?;
+    }
+    Ok(())
 }
 
 fn survey<D: Disk>(reader: &mut Reader<D>) -> Result<Recovery> {

@@ -34,6 +34,18 @@ fn expected(numbers: std::ops::Range<u32>) -> Vec<Vec<u8>> {
 }
 
 #[test]
+fn a_journal_whose_making_failed_can_be_made_again() {
+    for failing in 0..6 {
+        let disk = FaultyDisk::new();
+        disk.fail(failing..failing + 1, libc::ENOSPC);
+        let folder = Path::new(FOLDER);
+        assert!(Writer::create_on(disk.clone(), folder, "j", json!({})).is_err());
+        assert_eq!(disk.list(folder).unwrap().len(), 0);
+        writer_on(&disk);
+    }
+}
+
+#[test]
 fn after_a_failed_sync_the_tail_stands_once_in_a_new_segment() {
     let disk = FaultyDisk::new();
     let mut writer = writer_on(&disk);
@@ -64,7 +76,7 @@ fn after_a_failed_sync_the_tail_stands_once_in_a_new_segment() {
 #[test]
 fn one_failing_operation_at_any_point_loses_nothing() {
     for errno in [libc::EIO, libc::ENOSPC] {
-        for failing in 5.. {
+        for failing in 6.. {
             let disk = FaultyDisk::new();
             disk.fail(failing..failing + 1, errno);
             let mut writer = writer_on(&disk);
@@ -168,6 +180,39 @@ fn a_group_sync_confirms_what_it_covered_and_no_more() {
     // The group sync fails and names no file; each journal's own sync finds out.
     let failing = disk.operations();
     disk.fail(failing..failing + 1, libc::EIO);
+    assert!(disk.sync_filesystem(Path::new(FOLDER)).is_err());
+    writer.sync().unwrap();
+    let cut = disk.after_power_cut(|| false);
+    assert_eq!(read_all(cut, Path::new(FOLDER)).packets(), expected(0..4));
+}
+
+/// A batch that a full disk took in half is not left behind in the old segment.
+#[test]
+fn a_full_segment_with_a_half_written_batch_is_finished_before_the_next_one() {
+    let disk = FaultyDisk::new();
+    let mut writer = writer_on(&disk);
+    append(&mut writer, 0..16);
+    writer.flush().unwrap();
+    append(&mut writer, 16..20);
+    let full = disk.operations();
+    disk.fail(full..full + 1, libc::ENOSPC);
+    writer.flush().unwrap_err();
+    let mark = writer.sync_mark().unwrap();
+    disk.sync_filesystem(Path::new(FOLDER)).unwrap();
+    writer.confirm_durable(mark).unwrap();
+    assert_eq!(read_all(disk, Path::new(FOLDER)).packets(), expected(0..20));
+}
+
+/// A failed group sync is followed up by each file's own sync, even where the disk is also full.
+#[test]
+fn a_full_disk_does_not_hide_a_failed_group_sync() {
+    let disk = FaultyDisk::new();
+    let mut writer = writer_on(&disk);
+    append(&mut writer, 0..2);
+    writer.flush().unwrap();
+    append(&mut writer, 2..4);
+    let failing = disk.operations();
+    disk.fail(failing..failing + 2, libc::ENOSPC);
     assert!(disk.sync_filesystem(Path::new(FOLDER)).is_err());
     writer.sync().unwrap();
     let cut = disk.after_power_cut(|| false);
