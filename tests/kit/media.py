@@ -1,5 +1,6 @@
 """Real encoded media for tests: moving pictures and tones, from the encoders that browsers use or their relatives."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
@@ -75,14 +76,14 @@ def tone(seconds: float, channels: int = 1, hertz: int = 440) -> tuple[bytes, ..
     return tuple(bytes(packet) for packet in packets)
 
 
-def decode(codec: str, frames: tuple[Frame, ...] | list[bytes]) -> list[np.ndarray]:
+def decode(codec: str, frames: Sequence[Frame]) -> list[np.ndarray]:
     """What a decoder shows for the encoded pictures, as planes of 4:2:0 in one array each."""
     decoder = av.CodecContext.create(DECODERS[codec], "r")
     assert isinstance(decoder, av.VideoCodecContext)
     decoder.thread_count = 1
     pictures = []
     for number, frame in enumerate(frames):
-        packet = av.Packet(frame.data if isinstance(frame, Frame) else frame)
+        packet = av.Packet(frame.data)
         packet.pts = packet.dts = number
         pictures += decoder.decode(packet)
     pictures += decoder.decode(None)

@@ -72,7 +72,7 @@ def plan(folder: Path, codec: str, ticks: int) -> Track:
     """Groups packets of equal RTP time; every frame lasts `ticks`."""
     found, rows = index(folder)
     packets = np.zeros(len(rows), PACKETS)
-    for name in PACKETS.names:
+    for name in PACKETS.names or ():
         packets[name] = rows[name]
     starts = np.flatnonzero(np.diff(rows["timestamp"].astype(np.int64), prepend=-1))
     samples = np.zeros(len(starts), SAMPLES)

@@ -62,7 +62,14 @@ impl<'a> Obu<'a> {
         } else {
             (body, &body[body.len()..])
         };
-        Some((Self { header: header & !2, extension, payload }, rest))
+        Some((
+            Self {
+                header: header & !2,
+                extension,
+                payload,
+            },
+            rest,
+        ))
     }
 
     pub fn kind(&self) -> u8 {
@@ -123,7 +130,10 @@ impl SequenceHeader {
         bits.bit()?; // still_picture
         let reduced = bits.flag()?;
         let point = if reduced {
-            OperatingPoint { level: bits.bits(5)? as u8, high_tier: false }
+            OperatingPoint {
+                level: bits.bits(5)? as u8,
+                high_tier: false,
+            }
         } else {
             read_operating_points(&mut bits)?
         };
@@ -224,7 +234,13 @@ fn read_color(bits: &mut BitReader<'_>, profile: u8) -> Option<Color> {
     let monochrome = profile != 1 && bits.flag()?;
     let described = bits.flag()?;
     let description = if described { bits.bits(24)? } else { 0 };
-    let mut color = Color { high_bit_depth, twelve_bit, monochrome, subsampling: (true, true), chroma_sample_position: 0 };
+    let mut color = Color {
+        high_bit_depth,
+        twelve_bit,
+        monochrome,
+        subsampling: (true, true),
+        chroma_sample_position: 0,
+    };
     if monochrome {
         bits.bit()?; // color_range
         return Some(color);

@@ -50,7 +50,11 @@ impl<'a> BitReader<'a> {
     /// se(v) of ITU-T H.264 section 9.1.1.
     pub fn signed_golomb(&mut self) -> Option<i64> {
         let code = i64::from(self.unsigned_golomb()?);
-        Some(if code % 2 == 0 { -(code / 2) } else { code / 2 + 1 })
+        Some(if code % 2 == 0 {
+            -(code / 2)
+        } else {
+            code / 2 + 1
+        })
     }
 
     /// uvlc() of the AV1 specification, section 4.10.3.

@@ -22,11 +22,17 @@ const TABLE: [(Codec, u8, &str); 5] = [
 impl Codec {
     /// The codec of an SDP encoding name, or None when isotape does not know it.
     pub fn from_name(name: &str) -> Option<Self> {
-        TABLE.iter().find(|row| row.2.eq_ignore_ascii_case(name)).map(|row| row.0)
+        TABLE
+            .iter()
+            .find(|row| row.2.eq_ignore_ascii_case(name))
+            .map(|row| row.0)
     }
 
     fn row(self) -> &'static (Codec, u8, &'static str) {
-        TABLE.iter().find(|row| row.0 == self).expect("every codec has a row")
+        TABLE
+            .iter()
+            .find(|row| row.0 == self)
+            .expect("every codec has a row")
     }
 
     /// The number in the `codec` column of the packet index; 0 is kept for unknown.

@@ -20,7 +20,10 @@ pub enum MuxError {
     Plan { track: &'static str, reason: String },
     /// The container has no agreed mapping for the codec.
     #[error("{container} file: {codec} is not carried by this container")]
-    Container { container: &'static str, codec: &'static str },
+    Container {
+        container: &'static str,
+        codec: &'static str,
+    },
     /// No key frame told what the decoder needs to know before the first picture.
     #[error("video track: {0}")]
     NoDecoderConfig(String),
@@ -28,10 +31,16 @@ pub enum MuxError {
 
 impl MuxError {
     pub(crate) fn file(path: &str, source: io::Error) -> Self {
-        Self::File { path: path.to_owned(), source }
+        Self::File {
+            path: path.to_owned(),
+            source,
+        }
     }
 
     pub(crate) fn plan(track: &'static str, reason: impl Into<String>) -> Self {
-        Self::Plan { track, reason: reason.into() }
+        Self::Plan {
+            track,
+            reason: reason.into(),
+        }
     }
 }

@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use isotape_journal::format::FLAG_REPAIRED;
-use isotape_journal::{Reader, Record, RecordType, SenderReport};
+use isotape_journal::{Damage, Reader, Record, RecordType, SenderReport};
 use serde_json::{Map, Value, json};
 
 use crate::codec::Codec;
@@ -33,8 +33,14 @@ pub const NO_LEVEL: u8 = 255;
 pub const ROW_BYTES: usize = 44;
 
 /// The record types whose payload is JSON.
-const NOTES: [RecordType; 6] =
-    [RecordType::HEADER, RecordType::MUTE, RecordType::CODECS, RecordType::SSRC, RecordType::GAP, RecordType::SEAL];
+const NOTES: [RecordType; 6] = [
+    RecordType::HEADER,
+    RecordType::MUTE,
+    RecordType::CODECS,
+    RecordType::SSRC,
+    RecordType::GAP,
+    RecordType::SEAL,
+];
 
 const AUDIO_LEVEL_URI: &str = "urn:ietf:params:rtp-hdrext:ssrc-audio-level";
 
@@ -67,35 +73,56 @@ impl Mapping {
                 self.learn_extensions(value);
                 continue;
             }
-            let slot = key.parse::<usize>().ok().and_then(|payload_type| self.codecs.get_mut(payload_type));
+            let slot = key
+                .parse::<usize>()
+                .ok()
+                .and_then(|payload_type| self.codecs.get_mut(payload_type));
             if let Some(slot) = slot {
-                *slot = value.get("codec").and_then(Value::as_str).and_then(Codec::from_name);
+                *slot = value
+                    .get("codec")
+                    .and_then(Value::as_str)
+                    .and_then(Codec::from_name);
             }
         }
     }
 
     fn learn_extensions(&mut self, extensions: &Value) {
-        let level = extensions.as_object().and_then(|all| all.iter().find(|(_, uri)| *uri == AUDIO_LEVEL_URI));
+        let level = extensions
+            .as_object()
+            .and_then(|all| all.iter().find(|(_, uri)| *uri == AUDIO_LEVEL_URI));
         self.audio_level = level.and_then(|(id, _)| id.parse().ok());
     }
 }
 
 /// Reads a journal from its first record to its last.
 pub fn index_journal(dir: &str) -> Result<JournalIndex, MuxError> {
-    let failed = |error: isotape_journal::Error| MuxError::Journal { dir: dir.to_owned(), reason: error.to_string() };
+    let failed = |error: isotape_journal::Error| MuxError::Journal {
+        dir: dir.to_owned(),
+        reason: error.to_string(),
+    };
     let mut reader = Reader::open(Path::new(dir)).map_err(failed)?;
     let mut index = JournalIndex {
-        files: reader.files().iter().map(|path| path.display().to_string()).collect(),
+        files: reader
+            .files()
+            .iter()
+            .map(|path| path.display().to_string())
+            .collect(),
         header: reader.header().unwrap_or_default().to_owned(),
         ..JournalIndex::default()
     };
-    let mut mapping = Mapping { codecs: [None; 128], audio_level: None };
+    let mut mapping = Mapping {
+        codecs: [None; 128],
+        audio_level: None,
+    };
     while let Some(record) = reader.next_record().map_err(failed)? {
         index.add(&record, &mut mapping);
     }
     for damage in reader.damage() {
-        let place = json!({"cause": "corrupt", "file": damage.file, "offset": damage.offset, "bytes": damage.bytes});
-        index.notes.push((damage.after_ns as i64, "damage", place.to_string()));
+        index.notes.push((
+            damage.after_ns as i64,
+            RecordType::GAP.name(),
+            damage_json(damage),
+        ));
     }
     index.sealed = reader.sealed();
     index.torn_bytes = reader.torn_bytes();
@@ -108,7 +135,11 @@ impl JournalIndex {
             RecordType::RTP => self.add_packet(record, mapping),
             RecordType::SENDER_REPORT => {
                 if let Some(report) = SenderReport::decode(record.payload) {
-                    self.notes.push((record.arrival_ns as i64, record.kind.name(), report_json(&report)));
+                    self.notes.push((
+                        record.arrival_ns as i64,
+                        record.kind.name(),
+                        report_json(&report),
+                    ));
                 }
             }
             _ => self.add_note(record, mapping),
@@ -119,20 +150,32 @@ impl JournalIndex {
         if !NOTES.contains(&record.kind) {
             return; // a type of a later release, which readers skip
         }
-        let Ok(text) = std::str::from_utf8(record.payload) else { return };
-        let Ok(Value::Object(content)) = serde_json::from_str(text) else { return };
+        let Ok(text) = std::str::from_utf8(record.payload) else {
+            return;
+        };
+        let Ok(Value::Object(content)) = serde_json::from_str(text) else {
+            return;
+        };
         if record.kind == RecordType::CODECS {
             mapping.learn(&content);
         }
-        self.notes.push((record.arrival_ns as i64, record.kind.name(), text.to_owned()));
+        self.notes.push((
+            record.arrival_ns as i64,
+            record.kind.name(),
+            text.to_owned(),
+        ));
     }
 
     fn add_packet(&mut self, record: &Record<'_>, mapping: &Mapping) {
         // The journal checked the first bytes; what is too short for its own header or padding has no payload to record.
-        let Some(packet) = RtpPacket::parse(record.payload) else { return };
+        let Some(packet) = RtpPacket::parse(record.payload) else {
+            return;
+        };
         let codec = mapping.codecs[usize::from(packet.payload_type)];
         let payload = &record.payload[packet.payload.clone()];
-        let found = codec.filter(|_| !payload.is_empty()).map(|codec| depacket::inspect(codec, payload));
+        let found = codec
+            .filter(|_| !payload.is_empty())
+            .map(|codec| depacket::inspect(codec, payload));
         let facts = found.flatten().unwrap_or_default();
         let set = |condition: bool, flag: u8| if condition { flag } else { 0 };
         let flags = set(packet.marker, flag::MARKER)
@@ -141,7 +184,12 @@ impl JournalIndex {
             | set(found == Some(None), flag::UNPARSABLE)
             | set(record.flags & FLAG_REPAIRED != 0, flag::REPAIRED)
             | set(facts.ends_frame, flag::ENDS_FRAME);
-        let level = mapping.audio_level.and_then(|id| packet.extension(id, record.payload)?.first().map(|byte| byte & 0x7f));
+        let level = mapping.audio_level.and_then(|id| {
+            packet
+                .extension(id, record.payload)?
+                .first()
+                .map(|byte| byte & 0x7f)
+        });
         let (width, height) = facts.size.unwrap_or_default();
         let row = &mut self.packets;
         row.extend_from_slice(&(record.file as u32).to_le_bytes());
@@ -152,11 +200,28 @@ impl JournalIndex {
         row.extend_from_slice(&packet.ssrc.to_le_bytes());
         row.extend_from_slice(&packet.sequence.to_le_bytes());
         let number = codec.map_or(0, Codec::number);
-        row.extend_from_slice(&[packet.payload_type, flags, level.unwrap_or(NO_LEVEL), number]);
+        row.extend_from_slice(&[
+            packet.payload_type,
+            flags,
+            level.unwrap_or(NO_LEVEL),
+            number,
+        ]);
         row.extend_from_slice(&width.to_le_bytes());
         row.extend_from_slice(&height.to_le_bytes());
         row.extend_from_slice(&facts.samples.to_le_bytes());
     }
+}
+
+/// Bytes that are no record any more are a gap like any other; how many packets they were, nobody knows.
+fn damage_json(damage: &Damage) -> String {
+    json!({
+        "cause": "corrupt",
+        "packets": null,
+        "file": damage.file,
+        "offset": damage.offset,
+        "bytes": damage.bytes,
+    })
+    .to_string()
 }
 
 fn report_json(report: &SenderReport) -> String {
@@ -172,7 +237,11 @@ fn report_json(report: &SenderReport) -> String {
 
 /// Recovers a journal after a crash; gives what was found as JSON.
 pub fn recover_journal(dir: &str) -> Result<String, MuxError> {
-    let failed = |reason: String| MuxError::Journal { dir: dir.to_owned(), reason };
-    let recovery = isotape_journal::recover(Path::new(dir)).map_err(|error| failed(error.to_string()))?;
+    let failed = |reason: String| MuxError::Journal {
+        dir: dir.to_owned(),
+        reason,
+    };
+    let recovery =
+        isotape_journal::recover(Path::new(dir)).map_err(|error| failed(error.to_string()))?;
     serde_json::to_string(&recovery).map_err(|error| failed(error.to_string()))
 }

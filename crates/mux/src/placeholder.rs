@@ -6,7 +6,9 @@
 
 use crate::bits::BitWriter;
 use crate::h264::sps::{PictureOrder, Sps};
-use crate::h264::{START_CODE, from_rbsp, nal, pps_ids, slice_pps_id, unit_type, units_by_start_code};
+use crate::h264::{
+    START_CODE, from_rbsp, nal, pps_ids, slice_pps_id, unit_type, units_by_start_code,
+};
 
 /// The id of our picture parameter set: the highest, which encoders do not reach; one less if this stream did.
 const PPS_ID: u32 = 255;
@@ -29,24 +31,43 @@ pub fn black_h264(key_frame: &[u8]) -> Option<Vec<u8>> {
     let units = units_by_start_code(key_frame);
     let sps_unit = active_sps(&units)?;
     let sps = Sps::parse(sps_unit)?;
-    let drawable = sps.frames_only && sps.chroma_format == 1 && (sps.bit_depth_luma, sps.bit_depth_chroma) == (8, 8);
+    let drawable = sps.frames_only
+        && sps.chroma_format == 1
+        && (sps.bit_depth_luma, sps.bit_depth_chroma) == (8, 8);
     if !drawable {
         return None;
     }
-    let taken = |id: u32| units.iter().any(|unit| unit_type(unit) == nal::PPS && pps_ids(unit).is_some_and(|ids| ids.0 == id));
+    let taken = |id: u32| {
+        units
+            .iter()
+            .any(|unit| unit_type(unit) == nal::PPS && pps_ids(unit).is_some_and(|ids| ids.0 == id))
+    };
     let pps_id = if taken(PPS_ID) { PPS_ID - 1 } else { PPS_ID };
     let pps = from_rbsp(REFERENCE | nal::PPS, &picture_parameter_set(pps_id, sps.id));
     let slice = from_rbsp(REFERENCE | nal::IDR, &black_slice(pps_id, &sps));
-    let stream = [sps_unit, &pps, &slice].iter().flat_map(|unit| [&START_CODE[..], unit].concat()).collect();
+    let stream = [sps_unit, &pps, &slice]
+        .iter()
+        .flat_map(|unit| [&START_CODE[..], unit].concat())
+        .collect();
     Some(stream)
 }
 
 /// The sequence parameter set that the IDR slice refers to; without a readable reference, the last one.
 fn active_sps<'a>(units: &[&'a [u8]]) -> Option<&'a [u8]> {
-    let of_type = |kind| units.iter().copied().filter(move |unit| unit_type(unit) == kind);
+    let of_type = |kind| {
+        units
+            .iter()
+            .copied()
+            .filter(move |unit| unit_type(unit) == kind)
+    };
     let pps_id = of_type(nal::IDR).next().and_then(slice_pps_id);
-    let sps_id = of_type(nal::PPS).filter_map(pps_ids).rfind(|ids| Some(ids.0) == pps_id).map(|ids| ids.1);
-    let named = sps_id.and_then(|id| of_type(nal::SPS).rfind(|unit| Sps::parse(unit).is_some_and(|sps| sps.id == id)));
+    let sps_id = of_type(nal::PPS)
+        .filter_map(pps_ids)
+        .rfind(|ids| Some(ids.0) == pps_id)
+        .map(|ids| ids.1);
+    let named = sps_id.and_then(|id| {
+        of_type(nal::SPS).rfind(|unit| Sps::parse(unit).is_some_and(|sps| sps.id == id))
+    });
     named.or_else(|| of_type(nal::SPS).next_back())
 }
 
@@ -69,7 +90,14 @@ fn picture_parameter_set(id: u32, sps_id: u32) -> Vec<u8> {
 fn black_slice(pps_id: u32, sps: &Sps) -> Vec<u8> {
     let mut bits = BitWriter::default();
     slice_header(pps_id, sps, &mut bits);
-    black_macroblock(if sps.full_range { BLACK_FULL } else { BLACK_STUDIO }, &mut bits);
+    black_macroblock(
+        if sps.full_range {
+            BLACK_FULL
+        } else {
+            BLACK_STUDIO
+        },
+        &mut bits,
+    );
     let width = sps.width_in_blocks;
     for block in 1..width * sps.height_in_map_units {
         // The macroblocks to the right of and below the first take their code table from its sixteen coefficients.
@@ -112,7 +140,11 @@ fn predicted_macroblock(beside_pcm: bool, bits: &mut BitWriter) {
     bits.unsigned_golomb(0); // intra_chroma_pred_mode: DC
     bits.unsigned_golomb(0); // mb_qp_delta 0
     // coeff_token for no coefficients, table 9-5: by the number of coefficients in the neighbours (16 in I_PCM, else 0).
-    if beside_pcm { bits.bits(6, 0b000011) } else { bits.bits(1, 1) }
+    if beside_pcm {
+        bits.bits(6, 0b000011)
+    } else {
+        bits.bits(1, 1)
+    }
 }
 
 #[cfg(test)]
@@ -121,9 +153,14 @@ mod tests {
     use proptest::prelude::*;
 
     fn key_frame() -> Vec<u8> {
-        let sps = [0x67, 0x42, 0xc0, 0x1f, 0x8c, 0x8d, 0x40, 0x28, 0x02, 0xdd, 0x80, 0x80];
+        let sps = [
+            0x67, 0x42, 0xc0, 0x1f, 0x8c, 0x8d, 0x40, 0x28, 0x02, 0xdd, 0x80, 0x80,
+        ];
         let units: [&[u8]; 3] = [&sps, &[0x68, 0xce, 0x3c, 0x80], &[0x65, 0x88, 0x80]];
-        units.iter().flat_map(|unit| [&START_CODE[..], unit].concat()).collect()
+        units
+            .iter()
+            .flat_map(|unit| [&START_CODE[..], unit].concat())
+            .collect()
     }
 
     #[test]
@@ -131,11 +168,18 @@ mod tests {
         let frame = key_frame();
         let black = black_h264(&frame).expect("drawable");
         let units = units_by_start_code(&black);
-        assert_eq!(units.iter().map(|unit| unit_type(unit)).collect::<Vec<_>>(), [nal::SPS, nal::PPS, nal::IDR]);
+        assert_eq!(
+            units.iter().map(|unit| unit_type(unit)).collect::<Vec<_>>(),
+            [nal::SPS, nal::PPS, nal::IDR]
+        );
         assert_eq!(units[0], units_by_start_code(&frame)[0]);
         assert_eq!(pps_ids(units[1]), Some((255, 0)));
         assert_eq!(slice_pps_id(units[2]), Some(255));
-        assert!(black.len() < 4_500, "3,599 predicted macroblocks of 8 bits and one of 384 bytes: {}", black.len());
+        assert!(
+            black.len() < 4_500,
+            "3,599 predicted macroblocks of 8 bits and one of 384 bytes: {}",
+            black.len()
+        );
     }
 
     #[test]

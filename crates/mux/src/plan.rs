@@ -63,55 +63,99 @@ impl<'a> Track<'a> {
     /// Reads the rows of an audio track: times of 48 kHz, the first 0, each sample beginning where the last one ended.
     pub fn audio(channels: u16, packets: &'a [u8], samples: &[u8]) -> Result<Self, MuxError> {
         if !(1..=2).contains(&channels) {
-            return Err(MuxError::plan("audio", format!("{channels} channels; Opus over RTP has 1 or 2")));
+            return Err(MuxError::plan(
+                "audio",
+                format!("{channels} channels; Opus over RTP has 1 or 2"),
+            ));
         }
         Self::read(Codec::Opus, channels, packets, samples)
     }
 
-    fn read(codec: Codec, channels: u16, packets: &'a [u8], samples: &[u8]) -> Result<Self, MuxError> {
-        let track = Self { codec, channels, samples: Vec::new(), packets };
+    fn read(
+        codec: Codec,
+        channels: u16,
+        packets: &'a [u8],
+        samples: &[u8],
+    ) -> Result<Self, MuxError> {
+        let track = Self {
+            codec,
+            channels,
+            samples: Vec::new(),
+            packets,
+        };
         let wrong = |reason: String| MuxError::plan(track.name(), reason);
-        if !packets.len().is_multiple_of(PACKET_BYTES) || !samples.len().is_multiple_of(SAMPLE_BYTES) {
+        if !packets.len().is_multiple_of(PACKET_BYTES)
+            || !samples.len().is_multiple_of(SAMPLE_BYTES)
+        {
             return Err(wrong("rows are cut off".to_owned()));
         }
-        let samples: Vec<Sample> = samples.chunks_exact(SAMPLE_BYTES).map(sample_from_row).collect();
+        let samples: Vec<Sample> = samples
+            .chunks_exact(SAMPLE_BYTES)
+            .map(sample_from_row)
+            .collect();
         if samples.is_empty() {
             return Err(wrong("there are no samples".to_owned()));
         }
         let count = (packets.len() / PACKET_BYTES) as u64;
         let mut expected = 0;
         for (index, sample) in samples.iter().enumerate() {
-            check_sample(sample, count).map_err(|reason| wrong(format!("sample {index}: {reason}")))?;
+            check_sample(sample, count)
+                .map_err(|reason| wrong(format!("sample {index}: {reason}")))?;
             let contiguous = sample.pts == expected;
-            let fits = if codec == Codec::Opus || index == 0 { contiguous } else { sample.pts >= expected };
+            let fits = if codec == Codec::Opus || index == 0 {
+                contiguous
+            } else {
+                sample.pts >= expected
+            };
             if !fits {
-                return Err(wrong(format!("sample {index}: pts {} where {expected} is due", sample.pts)));
+                return Err(wrong(format!(
+                    "sample {index}: pts {} where {expected} is due",
+                    sample.pts
+                )));
             }
-            expected = sample.pts + if codec == Codec::Opus { i64::from(sample.duration) } else { 1 };
+            expected = sample.pts
+                + if codec == Codec::Opus {
+                    i64::from(sample.duration)
+                } else {
+                    1
+                };
         }
         Ok(Self { samples, ..track })
     }
 
     pub fn name(&self) -> &'static str {
-        if self.codec == Codec::Opus { "audio" } else { "video" }
+        if self.codec == Codec::Opus {
+            "audio"
+        } else {
+            "video"
+        }
     }
 
     pub fn clock(&self) -> u32 {
-        if self.codec == Codec::Opus { AUDIO_CLOCK } else { VIDEO_CLOCK }
+        if self.codec == Codec::Opus {
+            AUDIO_CLOCK
+        } else {
+            VIDEO_CLOCK
+        }
     }
 
     /// The packets of a sample, in order.
     pub fn packets_of(&self, sample: &Sample) -> impl Iterator<Item = PacketRef> + use<'a> {
         let from = sample.first as usize * PACKET_BYTES;
         let to = from + sample.count as usize * PACKET_BYTES;
-        self.packets[from..to].chunks_exact(PACKET_BYTES).map(packet_from_row)
+        self.packets[from..to]
+            .chunks_exact(PACKET_BYTES)
+            .map(packet_from_row)
     }
 }
 
 fn check_sample(sample: &Sample, packets: u64) -> Result<(), String> {
     let end = sample.first.checked_add(u64::from(sample.count));
     if sample.count == 0 || end.is_none_or(|end| end > packets) {
-        return Err(format!("packets {}+{} of {packets}", sample.first, sample.count));
+        return Err(format!(
+            "packets {}+{} of {packets}",
+            sample.first, sample.count
+        ));
     }
     if !(0..LATEST).contains(&sample.pts) || sample.duration == 0 {
         return Err(format!("pts {} duration {}", sample.pts, sample.duration));
@@ -124,20 +168,31 @@ pub fn packets_from_rows(rows: &[u8]) -> Result<Vec<PacketRef>, MuxError> {
     if !rows.len().is_multiple_of(PACKET_BYTES) {
         return Err(MuxError::plan("frame", "rows are cut off"));
     }
-    Ok(rows.chunks_exact(PACKET_BYTES).map(packet_from_row).collect())
+    Ok(rows
+        .chunks_exact(PACKET_BYTES)
+        .map(packet_from_row)
+        .collect())
 }
 
 fn u32_at(row: &[u8], at: usize) -> u32 {
-    row[at..].first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes))
+    row[at..]
+        .first_chunk()
+        .map_or(0, |bytes| u32::from_le_bytes(*bytes))
 }
 
 fn u64_at(row: &[u8], at: usize) -> u64 {
-    row[at..].first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
+    row[at..]
+        .first_chunk()
+        .map_or(0, |bytes| u64::from_le_bytes(*bytes))
 }
 
 /// numpy: file u4, length u4, offset u8.
 fn packet_from_row(row: &[u8]) -> PacketRef {
-    PacketRef { file: u32_at(row, 0), length: u32_at(row, 4), offset: u64_at(row, 8) }
+    PacketRef {
+        file: u32_at(row, 0),
+        length: u32_at(row, 4),
+        offset: u64_at(row, 8),
+    }
 }
 
 /// numpy: first u8, count u4, flags u4, pts i8, duration u4, reserved u4.
@@ -160,11 +215,22 @@ mod tests {
     fn sample_row(first: u64, count: u32, pts: i64, duration: u32) -> Vec<u8> {
         let (first, count) = (first.to_le_bytes(), count.to_le_bytes());
         let (pts, duration) = (pts.to_le_bytes(), duration.to_le_bytes());
-        [&first[..], &count, &1u32.to_le_bytes(), &pts, &duration, &[0; 4]].concat()
+        [
+            &first[..],
+            &count,
+            &1u32.to_le_bytes(),
+            &pts,
+            &duration,
+            &[0; 4],
+        ]
+        .concat()
     }
 
     fn reason(result: Result<Track<'_>, MuxError>) -> String {
-        result.err().map(|error| error.to_string()).unwrap_or_default()
+        result
+            .err()
+            .map(|error| error.to_string())
+            .unwrap_or_default()
     }
 
     #[test]
@@ -177,14 +243,20 @@ mod tests {
     #[test]
     fn video_that_starts_late_or_goes_back_is_refused() {
         let late = sample_row(0, 1, 3000, 3000);
-        assert!(reason(Track::video(Codec::H264, &[0; 16], &late)).contains("pts 3000 where 0 is due"));
+        assert!(
+            reason(Track::video(Codec::H264, &[0; 16], &late)).contains("pts 3000 where 0 is due")
+        );
         let back = [sample_row(0, 1, 0, 3000), sample_row(0, 1, 0, 3000)].concat();
         assert!(reason(Track::video(Codec::H264, &[0; 16], &back)).contains("sample 1"));
     }
 
     #[test]
     fn packets_that_are_not_there_are_refused() {
-        for row in [sample_row(0, 2, 0, 1), sample_row(u64::MAX, 1, 0, 1), sample_row(0, 0, 0, 1)] {
+        for row in [
+            sample_row(0, 2, 0, 1),
+            sample_row(u64::MAX, 1, 0, 1),
+            sample_row(0, 0, 0, 1),
+        ] {
             assert!(reason(Track::video(Codec::Vp8, &[0; 16], &row)).contains("packets"));
         }
         assert!(reason(Track::video(Codec::Vp8, &[0; 15], &[])).contains("cut off"));

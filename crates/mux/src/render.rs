@@ -104,9 +104,18 @@ fn shown_ms(surveys: &[Survey<'_>]) -> f64 {
 }
 
 fn report(surveys: &[Survey<'_>], finished: Finished) -> Report {
-    let video = surveys.iter().find(|survey| survey.track.codec != Codec::Opus);
-    let audio = surveys.iter().find(|survey| survey.track.codec == Codec::Opus);
-    let keys = || video.into_iter().flat_map(|survey| &survey.kept).filter(|sample| sample.key);
+    let video = surveys
+        .iter()
+        .find(|survey| survey.track.codec != Codec::Opus);
+    let audio = surveys
+        .iter()
+        .find(|survey| survey.track.codec == Codec::Opus);
+    let keys = || {
+        video
+            .into_iter()
+            .flat_map(|survey| &survey.kept)
+            .filter(|sample| sample.key)
+    };
     let (width, height) = video.map_or((0, 0), |survey| survey.config.size);
     Report {
         size_bytes: finished.size_bytes,
@@ -125,13 +134,24 @@ fn report(surveys: &[Survey<'_>], finished: Finished) -> Report {
 }
 
 /// One frame's bytes as a decoder takes them (H264: Annex B), for the planner's placeholders and for tests.
-pub fn depacketise(codec: Codec, files: &[String], packets: &[PacketRef]) -> Result<Vec<u8>, MuxError> {
+pub fn depacketise(
+    codec: Codec,
+    files: &[String],
+    packets: &[PacketRef],
+) -> Result<Vec<u8>, MuxError> {
     let mut source = Source::new(files, &[]);
     let mut assembly = depacket::assembly(codec);
     let mut frame = Vec::new();
-    let broken = |broken: depacket::Broken| MuxError::plan("frame", format!("{} packets of {}: {broken}", packets.len(), codec.name()));
+    let broken = |broken: depacket::Broken| {
+        MuxError::plan(
+            "frame",
+            format!("{} packets of {}: {broken}", packets.len(), codec.name()),
+        )
+    };
     for packet in packets {
-        assembly.push(source.payload(*packet)?, &mut frame).map_err(broken)?;
+        assembly
+            .push(source.payload(*packet)?, &mut frame)
+            .map_err(broken)?;
     }
     assembly.finish(&mut frame).map_err(broken)?;
     if codec == Codec::H264 {

@@ -38,7 +38,11 @@ impl RtpPacket {
             extensions = start + 4..start + 4 + length;
             start = extensions.end;
         }
-        let padding = if fixed[0] & 0x20 != 0 { usize::from(*bytes.last()?) } else { 0 };
+        let padding = if fixed[0] & 0x20 != 0 {
+            usize::from(*bytes.last()?)
+        } else {
+            0
+        };
         let end = bytes.len().checked_sub(padding)?;
         (start <= end).then_some(Self {
             marker: fixed[1] & 0x80 != 0,
@@ -94,7 +98,10 @@ mod tests {
     #[test]
     fn header_extensions_and_padding_are_stepped_over() {
         let packet = RtpPacket::parse(&PACKET).expect("whole");
-        assert_eq!((packet.marker, packet.payload_type, packet.sequence), (true, 111, 7));
+        assert_eq!(
+            (packet.marker, packet.payload_type, packet.sequence),
+            (true, 111, 7)
+        );
         assert_eq!((packet.timestamp, packet.ssrc), (9, 1));
         assert_eq!(PACKET[packet.payload.clone()], [0xaa, 0xbb]);
         assert_eq!(packet.extension(3, &PACKET), Some(&[0x55][..]));
@@ -117,7 +124,11 @@ mod tests {
         }
         let mut padded = PACKET;
         padded[32] = 6;
-        assert_eq!(RtpPacket::parse(&padded), None, "padding reaches into the header");
+        assert_eq!(
+            RtpPacket::parse(&padded),
+            None,
+            "padding reaches into the header"
+        );
     }
 
     proptest! {

@@ -31,17 +31,29 @@ impl HashedFile {
         let file = OpenOptions::new().write(true).create_new(true).open(path);
         let file = file.map_err(|error| MuxError::file(path, error))?;
         let buffer = Vec::with_capacity(BUFFER_BYTES + (BUFFER_BYTES >> 2));
-        Ok(Self { path: path.to_owned(), file, hash: Sha256::new(), buffer, written: 0 })
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            hash: Sha256::new(),
+            buffer,
+            written: 0,
+        })
     }
 
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), MuxError> {
         self.buffer.extend_from_slice(bytes);
-        if self.buffer.len() >= BUFFER_BYTES { self.flush() } else { Ok(()) }
+        if self.buffer.len() >= BUFFER_BYTES {
+            self.flush()
+        } else {
+            Ok(())
+        }
     }
 
     fn flush(&mut self) -> Result<(), MuxError> {
         self.hash.update(&self.buffer);
-        self.file.write_all(&self.buffer).map_err(|error| MuxError::file(&self.path, error))?;
+        self.file
+            .write_all(&self.buffer)
+            .map_err(|error| MuxError::file(&self.path, error))?;
         self.written += self.buffer.len() as u64;
         self.buffer.clear();
         Ok(())
@@ -50,10 +62,15 @@ impl HashedFile {
     /// Writes the rest and makes it durable. The folder entry is the caller's to sync, after the rename.
     pub fn finish(mut self) -> Result<Finished, MuxError> {
         self.flush()?;
-        self.file.sync_all().map_err(|error| MuxError::file(&self.path, error))?;
+        self.file
+            .sync_all()
+            .map_err(|error| MuxError::file(&self.path, error))?;
         let digest = self.hash.finalize();
         let sha256 = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(Finished { size_bytes: self.written, sha256 })
+        Ok(Finished {
+            size_bytes: self.written,
+            sha256,
+        })
     }
 }
 
@@ -71,7 +88,10 @@ mod tests {
         let finished = file.finish().expect("durable");
         let bytes = std::fs::read(&path).expect("there");
         assert_eq!(finished.size_bytes, bytes.len() as u64);
-        let expected: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        let expected: String = Sha256::digest(&bytes)
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
         assert_eq!(finished.sha256, expected);
         assert!(HashedFile::create(&path).is_err());
     }

@@ -24,7 +24,13 @@ pub(crate) struct Source<'a> {
 
 impl<'a> Source<'a> {
     pub fn new(files: &'a [String], literals: &'a [u8]) -> Self {
-        Self { files, literals, open: None, window: Vec::new(), window_at: 0 }
+        Self {
+            files,
+            literals,
+            open: None,
+            window: Vec::new(),
+            window_at: 0,
+        }
     }
 
     /// The payload of a packet; valid until the next call.
@@ -42,22 +48,33 @@ impl<'a> Source<'a> {
     fn literal(&self, packet: PacketRef) -> Result<&[u8], MuxError> {
         let start = usize::try_from(packet.offset).ok();
         let range = start.and_then(|start| Some(start..start.checked_add(packet.length as usize)?));
-        range.and_then(|range| self.literals.get(range)).ok_or_else(|| {
-            let (offset, length, total) = (packet.offset, packet.length, self.literals.len());
-            MuxError::File { path: "literals".to_owned(), source: past_end(offset, length, total as u64) }
-        })
+        range
+            .and_then(|range| self.literals.get(range))
+            .ok_or_else(|| {
+                let (offset, length, total) = (packet.offset, packet.length, self.literals.len());
+                MuxError::File {
+                    path: "literals".to_owned(),
+                    source: past_end(offset, length, total as u64),
+                }
+            })
     }
 
     /// Where the packet begins in the window, if the window holds all of it.
     fn in_window(&self, packet: PacketRef) -> Option<usize> {
-        self.open.as_ref().filter(|(file, _)| *file == packet.file)?;
+        self.open
+            .as_ref()
+            .filter(|(file, _)| *file == packet.file)?;
         let start = usize::try_from(packet.offset.checked_sub(self.window_at)?).ok()?;
         (start.checked_add(packet.length as usize)? <= self.window.len()).then_some(start)
     }
 
     fn move_window(&mut self, packet: PacketRef) -> Result<(), MuxError> {
         let path = self.path(packet.file)?.to_owned();
-        if self.open.as_ref().is_none_or(|(file, _)| *file != packet.file) {
+        if self
+            .open
+            .as_ref()
+            .is_none_or(|(file, _)| *file != packet.file)
+        {
             let file = File::open(&path).map_err(|error| MuxError::file(&path, error))?;
             self.open = Some((packet.file, file));
         }
@@ -82,13 +99,18 @@ impl<'a> Source<'a> {
 
     fn path(&self, file: u32) -> Result<&str, MuxError> {
         let found = self.files.get(file as usize).map(String::as_str);
-        found.ok_or_else(|| MuxError::plan("packets", format!("file {file} of {}", self.files.len())))
+        found.ok_or_else(|| {
+            MuxError::plan("packets", format!("file {file} of {}", self.files.len()))
+        })
     }
 
     fn missing(&self, packet: PacketRef) -> MuxError {
         let path = self.path(packet.file).unwrap_or("segment").to_owned();
         let end = self.window_at.saturating_add(self.window.len() as u64);
-        MuxError::File { path, source: past_end(packet.offset, packet.length, end) }
+        MuxError::File {
+            path,
+            source: past_end(packet.offset, packet.length, end),
+        }
     }
 }
 
@@ -105,15 +127,33 @@ mod tests {
     fn payloads_come_from_files_and_literals_in_any_order() {
         let folder = tempfile::tempdir().expect("folder");
         let bytes: Vec<u8> = (0..3 << 20).map(|index: u32| (index % 251) as u8).collect();
-        let files: Vec<String> = ["a", "b"].map(|name| folder.path().join(name).display().to_string()).to_vec();
-        files.iter().for_each(|path| std::fs::write(path, &bytes).expect("write"));
+        let files: Vec<String> = ["a", "b"]
+            .map(|name| folder.path().join(name).display().to_string())
+            .to_vec();
+        files
+            .iter()
+            .for_each(|path| std::fs::write(path, &bytes).expect("write"));
         let mut source = Source::new(&files, b"literal");
-        for (file, offset, length) in [(0, 0, 10), (0, 2 << 20, 5), (1, 7, 1 << 21), (0, 3, 4), (1, (3 << 20) - 1, 1)] {
-            let packet = PacketRef { file, length, offset };
+        for (file, offset, length) in [
+            (0, 0, 10),
+            (0, 2 << 20, 5),
+            (1, 7, 1 << 21),
+            (0, 3, 4),
+            (1, (3 << 20) - 1, 1),
+        ] {
+            let packet = PacketRef {
+                file,
+                length,
+                offset,
+            };
             let wanted = &bytes[offset as usize..][..length as usize];
             assert_eq!(source.payload(packet).expect("there"), wanted);
         }
-        let packet = PacketRef { file: LITERAL_FILE, length: 3, offset: 1 };
+        let packet = PacketRef {
+            file: LITERAL_FILE,
+            length: 3,
+            offset: 1,
+        };
         assert_eq!(source.payload(packet).expect("there"), b"ite");
     }
 
@@ -125,10 +165,20 @@ mod tests {
         let files = [path.clone()];
         let mut source = Source::new(&files, b"");
         let mut message = |file, offset| {
-            let packet = PacketRef { file, length: 8, offset };
-            source.payload(packet).map(<[u8]>::to_vec).expect_err("not there").to_string()
+            let packet = PacketRef {
+                file,
+                length: 8,
+                offset,
+            };
+            source
+                .payload(packet)
+                .map(<[u8]>::to_vec)
+                .expect_err("not there")
+                .to_string()
         };
-        assert!(message(0, 96).starts_with(&path) && message(0, 96).contains("the file ends at 100"));
+        assert!(
+            message(0, 96).starts_with(&path) && message(0, 96).contains("the file ends at 100")
+        );
         assert!(message(0, u64::MAX).starts_with(&path));
         assert!(message(1, 0).contains("file 1 of 1"));
         assert!(message(LITERAL_FILE, u64::MAX).starts_with("literals"));

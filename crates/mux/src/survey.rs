@@ -51,7 +51,12 @@ impl<'a> Survey<'a> {
     /// A picture that is broken is left out, and the one before it stays. Broken sound becomes silence of the same length,
     /// because a hole would shift all later sound in players that count samples.
     pub fn take(track: Track<'a>, source: &mut Source<'_>) -> Result<Self, MuxError> {
-        let mut survey = Self { kept: Vec::with_capacity(track.samples.len()), skipped: Vec::new(), config: Config::default(), track };
+        let mut survey = Self {
+            kept: Vec::with_capacity(track.samples.len()),
+            skipped: Vec::new(),
+            config: Config::default(),
+            track,
+        };
         let mut bytes = Vec::new();
         for index in 0..survey.track.samples.len() {
             let sample = survey.track.samples[index];
@@ -66,7 +71,13 @@ impl<'a> Survey<'a> {
                 survey.config.learn(survey.track.codec, &bytes);
             }
             let size = bytes.len() as u32;
-            survey.kept.push(Kept { index, size, pts: sample.pts, duration: sample.duration, key: sample.key });
+            survey.kept.push(Kept {
+                index,
+                size,
+                pts: sample.pts,
+                duration: sample.duration,
+                key: sample.key,
+            });
         }
         survey.stretch_durations()?;
         Ok(survey)
@@ -76,34 +87,54 @@ impl<'a> Survey<'a> {
     fn stretch_durations(&mut self) -> Result<(), MuxError> {
         let name = self.track.name();
         let first = self.kept.first_mut();
-        first.ok_or_else(|| MuxError::plan(name, "no sample could be put together"))?.pts = 0;
+        first
+            .ok_or_else(|| MuxError::plan(name, "no sample could be put together"))?
+            .pts = 0;
         for index in 1..self.kept.len() {
             let until_next = self.kept[index].pts - self.kept[index - 1].pts;
             let duration = u32::try_from(until_next);
-            self.kept[index - 1].duration =
-                duration.map_err(|_| MuxError::plan(name, format!("sample {} lasts {until_next}", index - 1)))?;
+            self.kept[index - 1].duration = duration.map_err(|_| {
+                MuxError::plan(name, format!("sample {} lasts {until_next}", index - 1))
+            })?;
         }
         Ok(())
     }
 
     /// End of the last sample in ticks of the track's clock.
     pub fn end(&self) -> i64 {
-        self.kept.last().map_or(0, |last| last.pts + i64::from(last.duration))
+        self.kept
+            .last()
+            .map_or(0, |last| last.pts + i64::from(last.duration))
     }
 
     /// Makes the bytes of a kept sample again.
-    pub fn sample(&self, kept: &Kept, source: &mut Source<'_>, bytes: &mut Vec<u8>) -> Result<(), MuxError> {
+    pub fn sample(
+        &self,
+        kept: &Kept,
+        source: &mut Source<'_>,
+        bytes: &mut Vec<u8>,
+    ) -> Result<(), MuxError> {
         make_sample(&self.track, kept.index, source, bytes)?;
         if bytes.len() == kept.size as usize {
             return Ok(());
         }
-        let reason = format!("sample {}: {} bytes, then {}; the journal changed", kept.index, kept.size, bytes.len());
+        let reason = format!(
+            "sample {}: {} bytes, then {}; the journal changed",
+            kept.index,
+            kept.size,
+            bytes.len()
+        );
         Err(MuxError::plan(self.track.name(), reason))
     }
 }
 
 /// Makes a sample's bytes; false when the packets do not make it (then `bytes` is empty, or silence).
-fn make_sample(track: &Track<'_>, index: usize, source: &mut Source<'_>, bytes: &mut Vec<u8>) -> Result<bool, MuxError> {
+fn make_sample(
+    track: &Track<'_>,
+    index: usize,
+    source: &mut Source<'_>,
+    bytes: &mut Vec<u8>,
+) -> Result<bool, MuxError> {
     let sample = &track.samples[index];
     bytes.clear();
     let whole = if sample.literal {
@@ -121,13 +152,20 @@ fn make_sample(track: &Track<'_>, index: usize, source: &mut Source<'_>, bytes: 
     Ok(whole)
 }
 
-fn join_literal(track: &Track<'_>, sample: &Sample, source: &mut Source<'_>, bytes: &mut Vec<u8>) -> Result<(), MuxError> {
+fn join_literal(
+    track: &Track<'_>,
+    sample: &Sample,
+    source: &mut Source<'_>,
+    bytes: &mut Vec<u8>,
+) -> Result<(), MuxError> {
     for packet in track.packets_of(sample) {
         bytes.extend_from_slice(source.payload(packet)?);
     }
     if track.codec == Codec::H264 {
         let stream = std::mem::take(bytes);
-        h264::units_by_start_code(&stream).iter().for_each(|unit| h264::append_with_length(unit, bytes));
+        h264::units_by_start_code(&stream)
+            .iter()
+            .for_each(|unit| h264::append_with_length(unit, bytes));
     }
     Ok(())
 }
@@ -152,13 +190,23 @@ fn check_audio(track: &Track<'_>, index: usize, bytes: &mut Vec<u8>) -> Result<(
     let duration = track.samples[index].duration;
     if bytes.is_empty() {
         let silence = opus::silence(duration, track.channels);
-        *bytes = silence.ok_or_else(|| MuxError::plan("audio", format!("sample {index}: no silence of {duration} samples")))?;
+        *bytes = silence.ok_or_else(|| {
+            MuxError::plan(
+                "audio",
+                format!("sample {index}: no silence of {duration} samples"),
+            )
+        })?;
     }
     match opus::samples(bytes).map(u32::from) {
         Some(samples) if samples == duration => Ok(()),
         found => {
-            let found = found.map_or("no Opus packet".to_owned(), |samples| format!("{samples} samples"));
-            Err(MuxError::plan("audio", format!("sample {index}: {duration} samples planned, {found} found")))
+            let found = found.map_or("no Opus packet".to_owned(), |samples| {
+                format!("{samples} samples")
+            });
+            Err(MuxError::plan(
+                "audio",
+                format!("sample {index}: {duration} samples planned, {found} found"),
+            ))
         }
     }
 }
@@ -166,7 +214,9 @@ fn check_audio(track: &Track<'_>, index: usize, bytes: &mut Vec<u8>) -> Result<(
 impl Config {
     fn learn(&mut self, codec: Codec, sample: &[u8]) {
         match codec {
-            Codec::H264 => h264::units_by_length(sample).for_each(|unit| self.learn_parameter_set(unit)),
+            Codec::H264 => {
+                h264::units_by_length(sample).for_each(|unit| self.learn_parameter_set(unit))
+            }
             Codec::Vp8 => self.learn_size(vp8::key_frame_size(sample)),
             Codec::Vp9 => {
                 let header = vp9::key_header(sample);
@@ -201,7 +251,9 @@ impl Config {
 
     fn learn_sequence_header(&mut self, sample: &[u8]) {
         for unit in av1::obus(sample).filter(|unit| unit.kind() == obu::SEQUENCE_HEADER) {
-            let Some(header) = SequenceHeader::parse(unit.payload) else { continue };
+            let Some(header) = SequenceHeader::parse(unit.payload) else {
+                continue;
+            };
             self.learn_size(Some(header.size));
             if self.av1.is_none() {
                 let mut bytes = Vec::new();

@@ -27,7 +27,9 @@ type AudioRows = (u16, Vec<u8>, Vec<u8>);
 /// Reads a journal folder.
 #[pyfunction]
 fn index_journal(py: Python<'_>, folder: &str) -> PyResult<JournalIndex> {
-    let found = py.detach(|| index::index_journal(folder)).map_err(to_python)?;
+    let found = py
+        .detach(|| index::index_journal(folder))
+        .map_err(to_python)?;
     Ok(JournalIndex {
         files: found.files,
         header: found.header,
@@ -41,7 +43,8 @@ fn index_journal(py: Python<'_>, folder: &str) -> PyResult<JournalIndex> {
 /// Cuts the torn tail off a journal and seals it; gives JSON of what was found.
 #[pyfunction]
 fn recover_journal(py: Python<'_>, folder: &str) -> PyResult<String> {
-    py.detach(|| index::recover_journal(folder)).map_err(to_python)
+    py.detach(|| index::recover_journal(folder))
+        .map_err(to_python)
 }
 
 /// Makes a file from a plan; gives the report as JSON.
@@ -56,23 +59,41 @@ fn render_file(
     audio: Option<AudioRows>,
     literals: &[u8],
 ) -> PyResult<String> {
-    let container = Container::from_name(container)
-        .ok_or_else(|| PyValueError::new_err(format!("{out_path}: unknown container {container:?}")))?;
+    let container = Container::from_name(container).ok_or_else(|| {
+        PyValueError::new_err(format!("{out_path}: unknown container {container:?}"))
+    })?;
     let codec = video.as_ref().map(|rows| codec_of(&rows.0)).transpose()?;
     py.detach(|| {
-        let video = codec.zip(video.as_ref()).map(|(codec, rows)| Track::video(codec, &rows.1, &rows.2));
-        let audio = audio.as_ref().map(|rows| Track::audio(rows.0, &rows.1, &rows.2));
+        let video = codec
+            .zip(video.as_ref())
+            .map(|(codec, rows)| Track::video(codec, &rows.1, &rows.2));
+        let audio = audio
+            .as_ref()
+            .map(|rows| Track::audio(rows.0, &rows.1, &rows.2));
         let (video, audio) = (video.transpose()?, audio.transpose()?);
-        let job = Job { out_path, container, files: &files, literals, video, audio };
+        let job = Job {
+            out_path,
+            container,
+            files: &files,
+            literals,
+            video,
+            audio,
+        };
         render::render(job)
     })
     .map_err(to_python)
-    .and_then(|report| serde_json::to_string(&report).map_err(|error| PyRuntimeError::new_err(error.to_string())))
+    .and_then(|report| {
+        serde_json::to_string(&report).map_err(|error| PyRuntimeError::new_err(error.to_string()))
+    })
 }
 
 /// A black key frame that fits the stream of `key_frame`; None when this codec or stream is not one that can be drawn.
 #[pyfunction]
-fn black_key_frame<'py>(py: Python<'py>, codec: &str, key_frame: &[u8]) -> PyResult<Option<Bound<'py, PyBytes>>> {
+fn black_key_frame<'py>(
+    py: Python<'py>,
+    codec: &str,
+    key_frame: &[u8],
+) -> PyResult<Option<Bound<'py, PyBytes>>> {
     if codec_of(codec)? != Codec::H264 {
         return Ok(None);
     }
@@ -81,7 +102,12 @@ fn black_key_frame<'py>(py: Python<'py>, codec: &str, key_frame: &[u8]) -> PyRes
 
 /// One frame's bytes (H264 as Annex B) from the packets of a journal.
 #[pyfunction]
-fn depacketise<'py>(py: Python<'py>, codec: &str, files: Vec<String>, packets: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
+fn depacketise<'py>(
+    py: Python<'py>,
+    codec: &str,
+    files: Vec<String>,
+    packets: &[u8],
+) -> PyResult<Bound<'py, PyBytes>> {
     let codec = codec_of(codec)?;
     let frame = py.detach(|| render::depacketise(codec, &files, &packets_from_rows(packets)?));
     Ok(PyBytes::new(py, &frame.map_err(to_python)?))
@@ -98,8 +124,10 @@ fn to_python(error: MuxError) -> PyErr {
         MuxError::File { source, .. } if source.kind() == std::io::ErrorKind::AlreadyExists => {
             PyFileExistsError::new_err(message)
         }
-        MuxError::File { .. } => PyOSError::new_err(message),
-        MuxError::Plan { .. } | MuxError::Container { .. } | MuxError::NoDecoderConfig(_) => PyValueError::new_err(message),
+        MuxError::File { .. } | MuxError::Journal { .. } => PyOSError::new_err(message),
+        MuxError::Plan { .. } | MuxError::Container { .. } | MuxError::NoDecoderConfig(_) => {
+            PyValueError::new_err(message)
+        }
         _ => PyRuntimeError::new_err(message),
     }
 }

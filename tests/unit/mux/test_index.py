@@ -142,13 +142,13 @@ def test_a_flipped_bit_costs_one_packet_and_is_named(tmp_path: Path) -> None:
     writer.path.write_bytes(data)
     found, rows = index(tmp_path / "j")
     assert rows["sequence"].tolist() == [0, 1, 2, 3, 5, 6, 7, 8, 9]
-    (damage,) = [(at, json.loads(text)) for at, kind, text in found.notes if kind == "damage"]
+    (damage,) = [(at, json.loads(text)) for at, kind, text in found.notes if kind == "gap"]
     assert damage[0] == 13
     assert (damage[1]["cause"], damage[1]["bytes"]) == ("corrupt", 20 + 12 + 5)
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError, match=f"journal {tmp_path}/none"):
+    with pytest.raises(OSError, match=f"journal {tmp_path}/none"):
         _core.index_journal(f"{tmp_path}/none")
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import subprocess
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -187,12 +188,12 @@ def test_black_fits_streams_of_any_profile_and_size(profile: str, size: tuple[in
     encoder = av.CodecContext.create("libx264", "w")
     assert isinstance(encoder, av.VideoCodecContext)
     encoder.width, encoder.height, encoder.pix_fmt = *size, "yuv420p"
-    encoder.time_base = media.Fraction(1, 30)
+    encoder.time_base = Fraction(1, 30)
     encoder.options = {"profile": profile, "preset": "medium", "tune": "zerolatency"}
     packets = encoder.encode(av.VideoFrame(*size, "yuv420p")) + encoder.encode(None)
     black = _core.black_key_frame("H264", bytes(packets[0]))
     assert black is not None
-    (picture,) = media.decode("H264", [black])
+    (picture,) = media.decode("H264", [media.Frame(black, key=True)])
     assert picture.shape == (size[1] * 3 // 2, size[0])
     assert np.all(picture[: size[1]] == 16)
     assert np.all(picture[size[1] :] == 128)
@@ -204,7 +205,7 @@ def test_black_is_not_drawn_where_it_would_not_fit() -> None:
     encoder = av.CodecContext.create("libx264", "w")
     assert isinstance(encoder, av.VideoCodecContext)
     encoder.width, encoder.height, encoder.pix_fmt = 64, 64, "yuv444p"
-    encoder.time_base = media.Fraction(1, 30)
+    encoder.time_base = Fraction(1, 30)
     packets = encoder.encode(av.VideoFrame(64, 64, "yuv444p")) + encoder.encode(None)
     assert _core.black_key_frame("H264", bytes(packets[0])) is None
 

@@ -20,7 +20,12 @@ struct Aggregation<'a> {
 fn aggregation(payload: &[u8]) -> Option<Aggregation<'_>> {
     let (header, body) = payload.split_first()?;
     let (continues, goes_on) = (header & 0x80 != 0, header & 0x40 != 0);
-    (!body.is_empty()).then_some(Aggregation { continues, goes_on, count: header >> 4 & 3, body })
+    (!body.is_empty()).then_some(Aggregation {
+        continues,
+        goes_on,
+        count: header >> 4 & 3,
+        body,
+    })
 }
 
 /// The OBU elements of a packet; None when a length does not fit.
@@ -45,11 +50,20 @@ pub fn inspect(payload: &[u8]) -> Option<Facts> {
     let aggregation = aggregation(payload)?;
     let elements = elements(&aggregation)?;
     let mut facts = Facts::default();
-    let begun = elements.iter().enumerate().filter(|(index, _)| !(aggregation.continues && *index == 0));
+    let begun = elements
+        .iter()
+        .enumerate()
+        .filter(|(index, _)| !(aggregation.continues && *index == 0));
     for (index, element) in begun {
         // A fragment has its first bytes here, which is all that is looked at; only its size field would not fit.
-        let Some((unit, _)) = Obu::parse(element) else { continue };
-        facts.starts_frame |= index == 0 && matches!(unit.kind(), obu::SEQUENCE_HEADER | obu::FRAME | obu::FRAME_HEADER);
+        let Some((unit, _)) = Obu::parse(element) else {
+            continue;
+        };
+        facts.starts_frame |= index == 0
+            && matches!(
+                unit.kind(),
+                obu::SEQUENCE_HEADER | obu::FRAME | obu::FRAME_HEADER
+            );
         facts.key |= unit.is_key_frame();
         if unit.kind() == obu::SEQUENCE_HEADER {
             facts.size = SequenceHeader::parse(unit.payload).map(|header| header.size);
@@ -75,7 +89,10 @@ impl TemporalUnit {
         if matches!(unit.kind(), obu::TEMPORAL_DELIMITER | obu::TILE_LIST) {
             return Ok(());
         }
-        self.has_picture |= matches!(unit.kind(), obu::FRAME | obu::FRAME_HEADER | obu::TILE_GROUP);
+        self.has_picture |= matches!(
+            unit.kind(),
+            obu::FRAME | obu::FRAME_HEADER | obu::TILE_GROUP
+        );
         unit.append_sized(frame);
         Ok(())
     }
@@ -147,20 +164,33 @@ mod tests {
 
     #[test]
     fn a_key_frame_with_its_sequence_header_is_seen() {
-        let sequence = [0x08, 0, 0, 0, 0x42, 0xab, 0xbf, 0xc3, 0x70, 0x0a, 0x45, 0x80];
+        let sequence = [
+            0x08, 0, 0, 0, 0x42, 0xab, 0xbf, 0xc3, 0x70, 0x0a, 0x45, 0x80,
+        ];
         let mut packet = vec![0x28, sequence.len() as u8]; // W = 2, N
         packet.extend(sequence);
         packet.extend([FRAME, 0x10, 1, 2]);
         let facts = inspect(&packet).expect("parsable");
         assert!(facts.starts_frame && facts.key);
-        assert!(!inspect(&[0x10, FRAME, 0x30]).expect("parsable").key, "an inter frame");
-        assert!(!inspect(&[0x90, FRAME, 0x10]).expect("parsable").starts_frame, "goes on from before");
+        assert!(
+            !inspect(&[0x10, FRAME, 0x30]).expect("parsable").key,
+            "an inter frame"
+        );
+        assert!(
+            !inspect(&[0x90, FRAME, 0x10])
+                .expect("parsable")
+                .starts_frame,
+            "goes on from before"
+        );
     }
 
     #[test]
     fn delimiters_are_left_out_and_sizes_put_in() {
         let packet = [0x20, 1, 0x10, FRAME, 9, 9];
-        assert_eq!(assemble(Codec::Av1, &[&packet]), Ok(vec![FRAME | 2, 2, 9, 9]));
+        assert_eq!(
+            assemble(Codec::Av1, &[&packet]),
+            Ok(vec![FRAME | 2, 2, 9, 9])
+        );
     }
 
     #[test]
@@ -169,13 +199,20 @@ mod tests {
         let slices: Vec<&[u8]> = packets.iter().map(Vec::as_slice).collect();
         assert_eq!(assemble(Codec::Av1, &slices[1..]), Err(Broken::NoStart));
         assert_eq!(assemble(Codec::Av1, &slices[..2]), Err(Broken::NoEnd));
-        assert_eq!(assemble(Codec::Av1, &[slices[0], slices[0]]), Err(Broken::OutOfPlace));
+        assert_eq!(
+            assemble(Codec::Av1, &[slices[0], slices[0]]),
+            Err(Broken::OutOfPlace)
+        );
     }
 
     #[test]
     fn a_length_that_lies_or_a_wrong_count_is_refused() {
         assert_eq!(inspect(&[0x00, 9, FRAME]), None);
-        assert_eq!(inspect(&[0x30, 1, FRAME]), None, "three elements announced, one there");
+        assert_eq!(
+            inspect(&[0x30, 1, FRAME]),
+            None,
+            "three elements announced, one there"
+        );
     }
 
     proptest! {

@@ -41,7 +41,12 @@ fn fragment(payload: &[u8]) -> Option<Fragment<'_>> {
     let (indicator, header) = (*payload.first()?, *payload.get(1)?);
     let (first, last) = (header & 0x80 != 0, header & 0x40 != 0);
     // RFC 6184 forbids a fragment that is first and last at once; it is unambiguous, so it is accepted.
-    Some(Fragment { first, last, header: indicator & 0xe0 | header & 0x1f, body: &payload[2..] })
+    Some(Fragment {
+        first,
+        last,
+        header: indicator & 0xe0 | header & 0x1f,
+        body: &payload[2..],
+    })
 }
 
 fn add_unit(unit: &[u8], facts: &mut Facts) {
@@ -72,7 +77,11 @@ pub fn inspect(payload: &[u8]) -> Option<Facts> {
         FU_A => {
             let fragment = fragment(payload)?;
             if fragment.first {
-                let beginning = [&[fragment.header], &fragment.body[..fragment.body.len().min(1)]].concat();
+                let beginning = [
+                    &[fragment.header],
+                    &fragment.body[..fragment.body.len().min(1)],
+                ]
+                .concat();
                 add_unit(&beginning, &mut facts);
             }
         }
@@ -131,7 +140,9 @@ impl Assembly for AccessUnit {
     fn push(&mut self, payload: &[u8], frame: &mut Vec<u8>) -> Result<(), Broken> {
         match unit_type(payload) {
             1..=23 => self.add(payload, frame),
-            STAP_A => aggregated(payload).try_for_each(|unit| self.add(unit.ok_or(Broken::Short)?, frame)),
+            STAP_A => {
+                aggregated(payload).try_for_each(|unit| self.add(unit.ok_or(Broken::Short)?, frame))
+            }
             FU_A => self.add_fragment(&fragment(payload).ok_or(Broken::Short)?, frame),
             0 => Err(Broken::Short),
             _ => Err(Broken::Unsupported),
@@ -168,21 +179,36 @@ mod tests {
             for (index, piece) in pieces.iter().enumerate() {
                 let first = if index == 0 { 0x80 } else { 0 };
                 let last = if index + 1 == pieces.len() { 0x40 } else { 0 };
-                packets.push([&[unit[0] & 0xe0 | FU_A, unit[0] & 0x1f | first | last], *piece].concat());
+                packets.push(
+                    [
+                        &[unit[0] & 0xe0 | FU_A, unit[0] & 0x1f | first | last],
+                        *piece,
+                    ]
+                    .concat(),
+                );
             }
         }
         packets
     }
 
     fn key_frame() -> Vec<Vec<u8>> {
-        let sps = vec![0x67, 0x42, 0xc0, 0x1f, 0x8c, 0x8d, 0x40, 0x28, 0x02, 0xdd, 0x80, 0x80];
-        vec![sps, vec![0x68, 0xce, 0x3c, 0x80], [vec![0x65, 0x88], vec![7; 90]].concat()]
+        let sps = vec![
+            0x67, 0x42, 0xc0, 0x1f, 0x8c, 0x8d, 0x40, 0x28, 0x02, 0xdd, 0x80, 0x80,
+        ];
+        vec![
+            sps,
+            vec![0x68, 0xce, 0x3c, 0x80],
+            [vec![0x65, 0x88], vec![7; 90]].concat(),
+        ]
     }
 
     #[test]
     fn key_and_size_are_seen_in_the_packets_that_carry_them() {
         let packets = packetise(&key_frame(), 30);
-        let facts: Vec<Facts> = packets.iter().filter_map(|packet| inspect(packet)).collect();
+        let facts: Vec<Facts> = packets
+            .iter()
+            .filter_map(|packet| inspect(packet))
+            .collect();
         assert_eq!(facts.len(), packets.len());
         assert_eq!(facts[0].size, Some((1280, 720)));
         assert!(facts[0].starts_frame && !facts[0].key);
@@ -202,16 +228,28 @@ mod tests {
         let slices: Vec<&[u8]> = packets.iter().map(Vec::as_slice).collect();
         assert_eq!(assemble(Codec::H264, &slices[1..]), Err(Broken::NoStart));
         assert_eq!(assemble(Codec::H264, &slices[..2]), Err(Broken::NoEnd));
-        assert_eq!(assemble(Codec::H264, &[slices[0], slices[0]]), Err(Broken::OutOfPlace));
+        assert_eq!(
+            assemble(Codec::H264, &[slices[0], slices[0]]),
+            Err(Broken::OutOfPlace)
+        );
         let other = [0x7c, 0x41, 9];
-        assert_eq!(assemble(Codec::H264, &[slices[0], &other]), Err(Broken::OutOfPlace));
-        assert_eq!(assemble(Codec::H264, &[slices[0], &[0x41, 0x9a]]), Err(Broken::OutOfPlace));
+        assert_eq!(
+            assemble(Codec::H264, &[slices[0], &other]),
+            Err(Broken::OutOfPlace)
+        );
+        assert_eq!(
+            assemble(Codec::H264, &[slices[0], &[0x41, 0x9a]]),
+            Err(Broken::OutOfPlace)
+        );
     }
 
     #[test]
     fn an_aggregate_whose_length_lies_is_refused() {
         assert_eq!(inspect(&[STAP_A, 0, 9, 0x67]), None);
-        assert_eq!(assemble(Codec::H264, &[&[STAP_A, 0, 9, 0x67]]), Err(Broken::Short));
+        assert_eq!(
+            assemble(Codec::H264, &[&[STAP_A, 0, 9, 0x67]]),
+            Err(Broken::Short)
+        );
         assert_eq!(inspect(&[STAP_A, 0]), None);
     }
 

@@ -61,15 +61,37 @@ struct Row {
 }
 
 const ROWS: [Row; 5] = [
-    Row { codec: Codec::Opus, inspect: opus::inspect, assembly: || Box::new(opus::Packet::default()) },
-    Row { codec: Codec::Vp8, inspect: vp8::inspect, assembly: || Box::new(vp8::Frame::default()) },
-    Row { codec: Codec::Vp9, inspect: vp9::inspect, assembly: || Box::new(vp9::Frame::default()) },
-    Row { codec: Codec::H264, inspect: h264::inspect, assembly: || Box::new(h264::AccessUnit::default()) },
-    Row { codec: Codec::Av1, inspect: av1::inspect, assembly: || Box::new(av1::TemporalUnit::default()) },
+    Row {
+        codec: Codec::Opus,
+        inspect: opus::inspect,
+        assembly: || Box::new(opus::Packet::default()),
+    },
+    Row {
+        codec: Codec::Vp8,
+        inspect: vp8::inspect,
+        assembly: || Box::new(vp8::Frame::default()),
+    },
+    Row {
+        codec: Codec::Vp9,
+        inspect: vp9::inspect,
+        assembly: || Box::new(vp9::Frame::default()),
+    },
+    Row {
+        codec: Codec::H264,
+        inspect: h264::inspect,
+        assembly: || Box::new(h264::AccessUnit::default()),
+    },
+    Row {
+        codec: Codec::Av1,
+        inspect: av1::inspect,
+        assembly: || Box::new(av1::TemporalUnit::default()),
+    },
 ];
 
 fn row(codec: Codec) -> &'static Row {
-    ROWS.iter().find(|row| row.codec == codec).expect("every codec has a row")
+    ROWS.iter()
+        .find(|row| row.codec == codec)
+        .expect("every codec has a row")
 }
 
 /// What one payload (padding removed) tells by itself; None when it cannot be parsed.

@@ -59,7 +59,13 @@ pub fn silence(samples: u32, channels: u16) -> Option<Vec<u8>> {
 
 pub fn inspect(payload: &[u8]) -> Option<Facts> {
     let samples = samples(payload)?;
-    Some(Facts { starts_frame: true, ends_frame: true, key: true, size: None, samples })
+    Some(Facts {
+        starts_frame: true,
+        ends_frame: true,
+        key: true,
+        size: None,
+        samples,
+    })
 }
 
 /// One Opus packet, taken as it is.
@@ -80,7 +86,11 @@ impl Assembly for Packet {
     }
 
     fn finish(&mut self, _frame: &mut Vec<u8>) -> Result<(), Broken> {
-        if self.taken { Ok(()) } else { Err(Broken::NoStart) }
+        if self.taken {
+            Ok(())
+        } else {
+            Err(Broken::NoStart)
+        }
     }
 }
 
@@ -92,13 +102,21 @@ mod tests {
 
     #[test]
     fn durations_follow_the_configuration_and_the_frame_count() {
-        assert_eq!(samples(&[0x78, 0]), Some(960), "CELT-only 20 ms at 24 kHz band limit, one frame");
+        assert_eq!(
+            samples(&[0x78, 0]),
+            Some(960),
+            "CELT-only 20 ms at 24 kHz band limit, one frame"
+        );
         assert_eq!(samples(&[0x00, 0]), Some(480), "SILK 10 ms");
         assert_eq!(samples(&[3 << 3]), Some(2880), "SILK 60 ms");
         assert_eq!(samples(&[13 << 3]), Some(960), "hybrid 20 ms");
         assert_eq!(samples(&[16 << 3]), Some(120), "CELT 2.5 ms");
         assert_eq!(samples(&[0xf8 | 1]), Some(1920), "two equal frames");
-        assert_eq!(samples(&[0xfb, 6]), Some(5760), "six frames counted in the second byte");
+        assert_eq!(
+            samples(&[0xfb, 6]),
+            Some(5760),
+            "six frames counted in the second byte"
+        );
     }
 
     #[test]
@@ -126,6 +144,9 @@ mod tests {
     fn a_packet_passes_unchanged_and_two_are_not_one() {
         let packet: &[u8] = &[0x78, 1, 2, 3];
         assert_eq!(assemble(Codec::Opus, &[packet]), Ok(packet.to_vec()));
-        assert_eq!(assemble(Codec::Opus, &[packet, packet]), Err(Broken::OutOfPlace));
+        assert_eq!(
+            assemble(Codec::Opus, &[packet, packet]),
+            Err(Broken::OutOfPlace)
+        );
     }
 }

@@ -20,7 +20,11 @@ fn descriptor(payload: &[u8]) -> Option<Descriptor> {
         let extension = *payload.get(1)?;
         length = 2;
         if extension & 0x80 != 0 {
-            length += if payload.get(length)? & 0x80 != 0 { 2 } else { 1 };
+            length += if payload.get(length)? & 0x80 != 0 {
+                2
+            } else {
+                1
+            };
         }
         if extension & 0x40 != 0 {
             length += 1;
@@ -30,7 +34,10 @@ fn descriptor(payload: &[u8]) -> Option<Descriptor> {
         }
     }
     // An empty VP8 payload cannot be part of a frame: RFC 7741 section 4.4 has at least one byte.
-    (payload.len() > length).then_some(Descriptor { starts_frame: first & 0x1f == 0x10, length })
+    (payload.len() > length).then_some(Descriptor {
+        starts_frame: first & 0x1f == 0x10,
+        length,
+    })
 }
 
 /// True when the frame header says key frame (P bit zero, RFC 7741 section 4.3).
@@ -56,7 +63,12 @@ pub fn inspect(payload: &[u8]) -> Option<Facts> {
     }
     let frame = &payload[descriptor.length..];
     let key = is_key_frame(frame);
-    Some(Facts { starts_frame: true, key, size: key_frame_size(frame), ..Facts::default() })
+    Some(Facts {
+        starts_frame: true,
+        key,
+        size: key_frame_size(frame),
+        ..Facts::default()
+    })
 }
 
 /// A VP8 frame: the payloads without their descriptors, one after the other.
@@ -78,7 +90,11 @@ impl Assembly for Frame {
     }
 
     fn finish(&mut self, _frame: &mut Vec<u8>) -> Result<(), Broken> {
-        if self.begun { Ok(()) } else { Err(Broken::NoStart) }
+        if self.begun {
+            Ok(())
+        } else {
+            Err(Broken::NoStart)
+        }
     }
 }
 

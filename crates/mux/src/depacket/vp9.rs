@@ -19,10 +19,15 @@ struct Descriptor {
 fn descriptor(payload: &[u8]) -> Option<Descriptor> {
     let first = *payload.first()?;
     let flag = |mask: u8| first & mask != 0;
-    let (picture_id, predicted, layered, flexible) = (flag(0x80), flag(0x40), flag(0x20), flag(0x10));
+    let (picture_id, predicted, layered, flexible) =
+        (flag(0x80), flag(0x40), flag(0x20), flag(0x10));
     let mut length = 1;
     if picture_id {
-        length += if payload.get(length)? & 0x80 != 0 { 2 } else { 1 };
+        length += if payload.get(length)? & 0x80 != 0 {
+            2
+        } else {
+            1
+        };
     }
     let mut spatial_layer = 0;
     if layered {
@@ -35,7 +40,12 @@ fn descriptor(payload: &[u8]) -> Option<Descriptor> {
     if flag(0x02) {
         length += scalability_bytes(payload.get(length..)?)?;
     }
-    let whole = Descriptor { begins: flag(0x08), ends: flag(0x04), spatial_layer, length };
+    let whole = Descriptor {
+        begins: flag(0x08),
+        ends: flag(0x04),
+        spatial_layer,
+        length,
+    };
     (payload.len() > length).then_some(whole)
 }
 
@@ -96,16 +106,31 @@ pub fn key_header(frame: &[u8]) -> Option<KeyHeader> {
     if bits.bits(24)? != 0x49_83_42 {
         return None;
     }
-    let bit_depth = if profile < 2 { 8 } else { 10 + 2 * bits.bit()? as u8 };
+    let bit_depth = if profile < 2 {
+        8
+    } else {
+        10 + 2 * bits.bit()? as u8
+    };
     let color_space = bits.bits(3)? as u8;
     let (full_range, subsampling) = color_range(&mut bits, color_space, profile)?;
     let width = bits.bits(16)?.checked_add(1)?;
     let height = bits.bits(16)?.checked_add(1)?;
     let size = (u16::try_from(width).ok()?, u16::try_from(height).ok()?);
-    Some(KeyHeader { profile, bit_depth, color_space, full_range, subsampling, size })
+    Some(KeyHeader {
+        profile,
+        bit_depth,
+        color_space,
+        full_range,
+        subsampling,
+        size,
+    })
 }
 
-fn color_range(bits: &mut BitReader<'_>, color_space: u8, profile: u8) -> Option<(bool, (bool, bool))> {
+fn color_range(
+    bits: &mut BitReader<'_>,
+    color_space: u8,
+    profile: u8,
+) -> Option<(bool, (bool, bool))> {
     let coded_subsampling = profile & 1 == 1;
     if color_space == COLOR_SPACE_RGB {
         if coded_subsampling {
@@ -124,7 +149,10 @@ fn color_range(bits: &mut BitReader<'_>, color_space: u8, profile: u8) -> Option
 
 pub fn inspect(payload: &[u8]) -> Option<Facts> {
     let descriptor = descriptor(payload)?;
-    let header = descriptor.begins.then(|| key_header(&payload[descriptor.length..])).flatten();
+    let header = descriptor
+        .begins
+        .then(|| key_header(&payload[descriptor.length..]))
+        .flatten();
     let base = descriptor.spatial_layer == 0;
     Some(Facts {
         starts_frame: descriptor.begins && base,
@@ -181,7 +209,9 @@ fn append_superframe_index(layers: &[usize], frame: &mut Vec<u8>) {
     let width = 4u8; // bytes for each size; always four, so that every size fits
     let marker = 0xc0 | (width - 1) << 3 | (layers.len() as u8 - 1);
     frame.push(marker);
-    layers.iter().for_each(|size| frame.extend_from_slice(&(*size as u32).to_le_bytes()));
+    layers
+        .iter()
+        .for_each(|size| frame.extend_from_slice(&(*size as u32).to_le_bytes()));
     frame.push(marker);
 }
 

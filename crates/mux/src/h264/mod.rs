@@ -25,7 +25,8 @@ pub fn unit_type(unit: &[u8]) -> u8 {
 
 /// True for a coded slice that is the first of its picture (first_mb_in_slice is 0, so its ue(v) is a single one bit).
 pub fn starts_picture(unit: &[u8]) -> bool {
-    matches!(unit_type(unit), nal::SLICE | nal::IDR) && unit.get(1).is_some_and(|byte| byte & 0x80 != 0)
+    matches!(unit_type(unit), nal::SLICE | nal::IDR)
+        && unit.get(1).is_some_and(|byte| byte & 0x80 != 0)
 }
 
 /// Iterates the NAL units of a sample with four-byte lengths; stops at the first length that does not fit.
@@ -52,13 +53,23 @@ pub fn units_by_start_code(stream: &[u8]) -> Vec<&[u8]> {
             at += 1;
         }
     }
-    let ends = starts.iter().skip(1).map(|next| next - 3).chain([stream.len()]);
-    let units = starts.iter().zip(ends).map(|(start, end)| without_trailing_zeros(&stream[*start..end]));
+    let ends = starts
+        .iter()
+        .skip(1)
+        .map(|next| next - 3)
+        .chain([stream.len()]);
+    let units = starts
+        .iter()
+        .zip(ends)
+        .map(|(start, end)| without_trailing_zeros(&stream[*start..end]));
     units.filter(|unit| !unit.is_empty()).collect()
 }
 
 fn without_trailing_zeros(unit: &[u8]) -> &[u8] {
-    let end = unit.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    let end = unit
+        .iter()
+        .rposition(|byte| *byte != 0)
+        .map_or(0, |last| last + 1);
     &unit[..end]
 }
 
@@ -131,7 +142,9 @@ mod tests {
 
     #[test]
     fn start_codes_of_three_and_four_bytes_part_units() {
-        let stream = [0, 0, 0, 1, 0x67, 1, 2, 0, 0, 1, 0x68, 3, 0, 0, 0, 1, 0x65, 4];
+        let stream = [
+            0, 0, 0, 1, 0x67, 1, 2, 0, 0, 1, 0x68, 3, 0, 0, 0, 1, 0x65, 4,
+        ];
         let units = units_by_start_code(&stream);
         assert_eq!(units, [&[0x67, 1, 2][..], &[0x68, 3], &[0x65, 4]]);
     }

@@ -49,8 +49,15 @@ impl Sps {
         let profile = bits.bits(8)? as u8;
         bits.bits(16)?; // constraint flags, level_idc
         let id = bits.unsigned_golomb()?;
-        let high = if HIGH_PROFILES.contains(&profile) { read_high(&mut bits)? } else { High::default() };
-        let frame_num_bits = bits.unsigned_golomb()?.checked_add(4).filter(|count| *count <= 16)?;
+        let high = if HIGH_PROFILES.contains(&profile) {
+            read_high(&mut bits)?
+        } else {
+            High::default()
+        };
+        let frame_num_bits = bits
+            .unsigned_golomb()?
+            .checked_add(4)
+            .filter(|count| *count <= 16)?;
         let picture_order = read_picture_order(&mut bits)?;
         bits.unsigned_golomb()?; // max_num_ref_frames
         bits.bit()?; // gaps_in_frame_num_value_allowed_flag
@@ -109,7 +116,12 @@ struct High {
 impl Default for High {
     /// What holds for profiles that do not say: 4:2:0 with 8 bits.
     fn default() -> Self {
-        Self { chroma_format: 1, bit_depth_luma: 8, bit_depth_chroma: 8, separate_planes: false }
+        Self {
+            chroma_format: 1,
+            bit_depth_luma: 8,
+            bit_depth_chroma: 8,
+            separate_planes: false,
+        }
     }
 }
 
@@ -127,7 +139,12 @@ fn read_high(bits: &mut BitReader<'_>) -> Option<High> {
             }
         }
     }
-    Some(High { chroma_format, bit_depth_luma, bit_depth_chroma, separate_planes })
+    Some(High {
+        chroma_format,
+        bit_depth_luma,
+        bit_depth_chroma,
+        separate_planes,
+    })
 }
 
 /// Section 7.3.2.1.1.1: a delta of zero scale ends the coded part of the list.
@@ -146,7 +163,10 @@ fn skip_scaling_list(bits: &mut BitReader<'_>, size: u32) -> Option<()> {
 fn read_picture_order(bits: &mut BitReader<'_>) -> Option<PictureOrder> {
     match bits.unsigned_golomb()? {
         0 => {
-            let count = bits.unsigned_golomb()?.checked_add(4).filter(|count| *count <= 16)?;
+            let count = bits
+                .unsigned_golomb()?
+                .checked_add(4)
+                .filter(|count| *count <= 16)?;
             Some(PictureOrder::Lsb { bits: count })
         }
         1 => {
@@ -165,14 +185,21 @@ fn read_picture_order(bits: &mut BitReader<'_>) -> Option<PictureOrder> {
 }
 
 fn read_side(bits: &mut BitReader<'_>) -> Option<u32> {
-    bits.unsigned_golomb()?.checked_add(1).filter(|blocks| *blocks <= MAX_SIDE_IN_BLOCKS)
+    bits.unsigned_golomb()?
+        .checked_add(1)
+        .filter(|blocks| *blocks <= MAX_SIDE_IN_BLOCKS)
 }
 
 fn read_crop(bits: &mut BitReader<'_>) -> Option<[u32; 4]> {
     if !bits.flag()? {
         return Some([0; 4]);
     }
-    Some([bits.unsigned_golomb()?, bits.unsigned_golomb()?, bits.unsigned_golomb()?, bits.unsigned_golomb()?])
+    Some([
+        bits.unsigned_golomb()?,
+        bits.unsigned_golomb()?,
+        bits.unsigned_golomb()?,
+        bits.unsigned_golomb()?,
+    ])
 }
 
 /// video_full_range_flag, Annex E.1.1; a parameter set that ends early does not say, which means no.
@@ -200,12 +227,17 @@ mod tests {
     use proptest::prelude::*;
 
     /// Constrained Baseline 3.1, 1280x720, as OpenH264 in libwebrtc sends it.
-    pub const BASELINE_720P: [u8; 12] = [0x67, 0x42, 0xc0, 0x1f, 0x8c, 0x8d, 0x40, 0x28, 0x02, 0xdd, 0x80, 0x80];
+    pub const BASELINE_720P: [u8; 12] = [
+        0x67, 0x42, 0xc0, 0x1f, 0x8c, 0x8d, 0x40, 0x28, 0x02, 0xdd, 0x80, 0x80,
+    ];
 
     #[test]
     fn a_720p_parameter_set_tells_its_size() {
         let sps = Sps::parse(&BASELINE_720P).expect("valid");
-        assert_eq!((sps.profile, sps.chroma_format, sps.bit_depth_luma), (66, 1, 8));
+        assert_eq!(
+            (sps.profile, sps.chroma_format, sps.bit_depth_luma),
+            (66, 1, 8)
+        );
         assert_eq!(sps.size(), Some((1280, 720)));
         assert!(sps.frames_only && !sps.full_range);
     }

@@ -51,7 +51,11 @@ impl Boxes {
 
     /// A time field: 32 bits in version 0 of a box, 64 in version 1.
     pub fn time(&mut self, version: u8, value: u64) {
-        if version == 0 { self.u32(value as u32) } else { self.u64(value) }
+        if version == 0 {
+            self.u32(value as u32)
+        } else {
+            self.u64(value)
+        }
     }
 
     pub fn zeros(&mut self, count: usize) {

@@ -17,26 +17,45 @@ pub(super) fn write(survey: &Survey<'_>, out: &mut Boxes) -> Result<(), MuxError
         Codec::H264 => h264(config, out)?,
         Codec::Vp9 => {
             let header = config.vp9.ok_or_else(|| none_found("key frame"))?;
-            visual(b"vp09", config.size, out, |entry| vp9_configuration(&header, vp9_level(survey), entry));
+            visual(b"vp09", config.size, out, |entry| {
+                vp9_configuration(&header, vp9_level(survey), entry)
+            });
         }
         Codec::Av1 => {
-            let (header, unit) = config.av1.as_ref().ok_or_else(|| none_found("sequence header"))?;
+            let (header, unit) = config
+                .av1
+                .as_ref()
+                .ok_or_else(|| none_found("sequence header"))?;
             visual(b"av01", config.size, out, |entry| {
-                entry.boxed(b"av1C", |inner| inner.bytes(&av1_configuration(header, unit)));
+                entry.boxed(b"av1C", |inner| {
+                    inner.bytes(&av1_configuration(header, unit))
+                });
             });
         }
         // Firefox decodes no frame of VP8 in MP4 and FFmpeg refuses to write it (docs/measured.md).
-        Codec::Vp8 => return Err(MuxError::Container { container: "MP4", codec: Codec::Vp8.name() }),
+        Codec::Vp8 => {
+            return Err(MuxError::Container {
+                container: "MP4",
+                codec: Codec::Vp8.name(),
+            });
+        }
     }
     Ok(())
 }
 
 fn none_found(what: &str) -> MuxError {
-    MuxError::NoDecoderConfig(format!("no readable {what} in any sample marked as key frame"))
+    MuxError::NoDecoderConfig(format!(
+        "no readable {what} in any sample marked as key frame"
+    ))
 }
 
 /// VisualSampleEntry, ISO/IEC 14496-12 section 12.1.3.
-fn visual(kind: &[u8; 4], size: (u16, u16), out: &mut Boxes, configuration: impl FnOnce(&mut Boxes)) {
+fn visual(
+    kind: &[u8; 4],
+    size: (u16, u16),
+    out: &mut Boxes,
+    configuration: impl FnOnce(&mut Boxes),
+) {
     const DPI_72: u32 = 72 << 16;
     out.boxed(kind, |entry| {
         entry.zeros(6);
@@ -60,7 +79,11 @@ fn visual(kind: &[u8; 4], size: (u16, u16), out: &mut Boxes, configuration: impl
 /// `avc1` promises that all parameter sets stand in the entry; they also stay in band. When one of them changes during the
 /// stream that promise cannot be kept, so the entry becomes `avc3`, which says that the ones in band count.
 fn h264(config: &Config, out: &mut Boxes) -> Result<(), MuxError> {
-    let first = config.sps.first().filter(|set| set.len() >= 4).ok_or_else(|| none_found("sequence parameter set"))?;
+    let first = config
+        .sps
+        .first()
+        .filter(|set| set.len() >= 4)
+        .ok_or_else(|| none_found("sequence parameter set"))?;
     let parameters = sps::Sps::parse(first).ok_or_else(|| none_found("sequence parameter set"))?;
     let changes = config.sps.len() > 1 || has_redefined_picture_set(&config.pps);
     let kind = if changes { b"avc3" } else { b"avc1" };
@@ -148,7 +171,10 @@ fn vp9_level(survey: &Survey<'_>) -> u8 {
     let picture = u64::from(survey.config.size.0) * u64::from(survey.config.size.1);
     let ticks = survey.end().max(1) as u64;
     let rate = (picture * survey.kept.len() as u64).saturating_mul(u64::from(VIDEO_CLOCK)) / ticks;
-    LEVELS.iter().find(|row| rate <= row.1 && picture <= row.2).map_or(62, |row| row.0)
+    LEVELS
+        .iter()
+        .find(|row| rate <= row.1 && picture <= row.2)
+        .map_or(62, |row| row.0)
 }
 
 /// AV1CodecConfigurationRecord, "AV1 Codec ISO Media File Format Binding" section 2.3.3; WebM uses the same bytes.
@@ -161,7 +187,11 @@ pub(crate) fn av1_configuration(header: &SequenceHeader, unit: &[u8]) -> Vec<u8>
         | flag(header.subsampling.0, 3)
         | flag(header.subsampling.1, 2)
         | header.chroma_sample_position & 3;
-    [&[0x81, header.profile << 5 | header.level & 0x1f, details, 0], unit].concat()
+    [
+        &[0x81, header.profile << 5 | header.level & 0x1f, details, 0],
+        unit,
+    ]
+    .concat()
 }
 
 /// OpusSampleEntry and OpusSpecificBox, "Encapsulation of Opus in ISO Base Media File Format" section 4.3.

@@ -26,15 +26,27 @@ pub(super) fn chunks(surveys: &[Survey<'_>]) -> Vec<Chunk> {
     let mut next = vec![0; surveys.len()];
     let mut chunks = Vec::new();
     let mut offset = 0;
-    while let Some(start) = (0..surveys.len()).filter_map(|track| start_of(&surveys[track], next[track])).min() {
+    while let Some(start) = (0..surveys.len())
+        .filter_map(|track| start_of(&surveys[track], next[track]))
+        .min()
+    {
         for (track, survey) in surveys.iter().enumerate() {
             let first = next[track];
             while start_of(survey, next[track]).is_some_and(|time| time < start + CHUNK_TICKS) {
                 next[track] += 1;
             }
             if next[track] > first {
-                let size = survey.kept[first..next[track]].iter().map(|sample| u64::from(sample.size)).sum();
-                chunks.push(Chunk { track, first, count: (next[track] - first) as u32, size, offset });
+                let size = survey.kept[first..next[track]]
+                    .iter()
+                    .map(|sample| u64::from(sample.size))
+                    .sum();
+                chunks.push(Chunk {
+                    track,
+                    first,
+                    count: (next[track] - first) as u32,
+                    size,
+                    offset,
+                });
                 offset += size;
             }
         }

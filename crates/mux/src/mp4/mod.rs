@@ -26,7 +26,11 @@ const MOVIE_CLOCK: u32 = AUDIO_CLOCK;
 const UNITY_MATRIX: [u32; 9] = [0x1_0000, 0, 0, 0, 0x1_0000, 0, 0, 0, 0x4000_0000];
 
 /// Writes the whole file. `sources` belong to the surveys, in the same order.
-pub(crate) fn write(surveys: &[Survey<'_>], sources: &mut [Source<'_>], file: &mut HashedFile) -> Result<(), MuxError> {
+pub(crate) fn write(
+    surveys: &[Survey<'_>],
+    sources: &mut [Source<'_>],
+    file: &mut HashedFile,
+) -> Result<(), MuxError> {
     let mut chunks = layout::chunks(surveys);
     let head = head(surveys, &mut chunks)?;
     file.write(&head)?;
@@ -92,7 +96,11 @@ fn index(surveys: &[Survey<'_>], chunks: &[Chunk], wide: bool) -> Result<Vec<u8>
     out.boxed(b"moov", |moov| {
         movie_header(surveys, moov);
         for (number, survey) in surveys.iter().enumerate() {
-            let own: Vec<Chunk> = chunks.iter().filter(|chunk| chunk.track == number).cloned().collect();
+            let own: Vec<Chunk> = chunks
+                .iter()
+                .filter(|chunk| chunk.track == number)
+                .cloned()
+                .collect();
             let id = number as u32 + 1;
             if let Err(error) = track(id, survey, &own, wide, moov) {
                 failed = Some(error);
@@ -128,7 +136,13 @@ fn movie_header(surveys: &[Survey<'_>], out: &mut Boxes) {
     });
 }
 
-fn track(id: u32, survey: &Survey<'_>, chunks: &[Chunk], wide: bool, out: &mut Boxes) -> Result<(), MuxError> {
+fn track(
+    id: u32,
+    survey: &Survey<'_>,
+    chunks: &[Chunk],
+    wide: bool,
+    out: &mut Boxes,
+) -> Result<(), MuxError> {
     let mut entry = Boxes::default();
     entries::write(survey, &mut entry)?;
     let entry = entry.into_bytes();

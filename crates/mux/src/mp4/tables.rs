@@ -42,7 +42,11 @@ fn durations(kept: &[Kept], out: &mut Boxes) {
 
 /// Left out when every sample is a key frame, which is what its absence says.
 fn key_frames(kept: &[Kept], out: &mut Boxes) {
-    let numbers: Vec<u32> = (1..).zip(kept).filter(|(_, sample)| sample.key).map(|(number, _)| number).collect();
+    let numbers: Vec<u32> = (1..)
+        .zip(kept)
+        .filter(|(_, sample)| sample.key)
+        .map(|(number, _)| number)
+        .collect();
     if numbers.len() == kept.len() {
         return;
     }
@@ -78,7 +82,11 @@ fn offsets(chunks: &[Chunk], wide: bool, out: &mut Boxes) {
     out.full(if wide { b"co64" } else { b"stco" }, 0, 0, |inner| {
         inner.u32(chunks.len() as u32);
         for chunk in chunks {
-            if wide { inner.u64(chunk.offset) } else { inner.u32(chunk.offset as u32) }
+            if wide {
+                inner.u64(chunk.offset)
+            } else {
+                inner.u32(chunk.offset as u32)
+            }
         }
     });
 }
@@ -86,7 +94,12 @@ fn offsets(chunks: &[Chunk], wide: bool, out: &mut Boxes) {
 /// Says that a decoder must start 80 ms early to be exact, as the Opus mapping asks in its section 4.3.6.2.
 fn roll_groups(kept: &[Kept], out: &mut Boxes) {
     const PRE_ROLL_SAMPLES: u32 = 3840;
-    let shortest = kept.iter().map(|sample| sample.duration).min().unwrap_or(960).max(1);
+    let shortest = kept
+        .iter()
+        .map(|sample| sample.duration)
+        .min()
+        .unwrap_or(960)
+        .max(1);
     let distance = -(PRE_ROLL_SAMPLES.div_ceil(shortest) as i16);
     out.full(b"sgpd", 1, 0, |inner| {
         inner.bytes(b"roll");

@@ -116,7 +116,9 @@ impl Elements {
 
 /// Bytes that a size field takes; the value of all ones is reserved for an unknown size.
 pub(super) fn size_length(size: u64) -> usize {
-    (1..8).find(|length| size < (1 << (7 * length)) - 1).unwrap_or(8)
+    (1..8)
+        .find(|length| size < (1 << (7 * length)) - 1)
+        .unwrap_or(8)
 }
 
 #[cfg(test)]

@@ -55,9 +55,16 @@ pub(super) fn clusters(surveys: &[Survey<'_>]) -> Vec<Cluster> {
     for block in blocks_in_order(surveys) {
         let survey = &surveys[block.track];
         let key_picture = survey.track.name() == "video" && survey.kept[block.sample].key;
-        let full = clusters.last().is_none_or(|cluster| block.time_ms - cluster.time_ms >= CLUSTER_MS);
+        let full = clusters
+            .last()
+            .is_none_or(|cluster| block.time_ms - cluster.time_ms >= CLUSTER_MS);
         if full || key_picture {
-            clusters.push(Cluster { time_ms: block.time_ms, blocks: Vec::new(), size: 0, seekable: key_picture || only_sound });
+            clusters.push(Cluster {
+                time_ms: block.time_ms,
+                blocks: Vec::new(),
+                size: 0,
+                seekable: key_picture || only_sound,
+            });
         }
         if let Some(cluster) = clusters.last_mut() {
             cluster.size += block.size;
@@ -82,7 +89,10 @@ fn blocks_in_order(surveys: &[Survey<'_>]) -> Vec<Block> {
 }
 
 fn start_of(survey: &Survey<'_>, sample: usize) -> Option<i64> {
-    survey.kept.get(sample).map(|kept| kept.pts * (COMMON_CLOCK / i64::from(survey.track.clock())))
+    survey
+        .kept
+        .get(sample)
+        .map(|kept| kept.pts * (COMMON_CLOCK / i64::from(survey.track.clock())))
 }
 
 /// Time of a sample, rounded to the millisecond ticks of WebM.
@@ -96,9 +106,14 @@ fn block(track: usize, sample: usize, survey: &Survey<'_>) -> Block {
     let time_ms = milliseconds(survey, kept.pts);
     let last_picture = survey.track.name() == "video" && sample + 1 == survey.kept.len();
     let group = last_picture.then(|| {
-        let before = sample.checked_sub(1).map(|before| milliseconds(survey, survey.kept[before].pts) - time_ms);
+        let before = sample
+            .checked_sub(1)
+            .map(|before| milliseconds(survey, survey.kept[before].pts) - time_ms);
         let duration_ms = (milliseconds(survey, survey.end()) - time_ms).max(1) as u64;
-        Group { duration_ms, reference_ms: before.filter(|_| !kept.key) }
+        Group {
+            duration_ms,
+            reference_ms: before.filter(|_| !kept.key),
+        }
     });
     let content = BLOCK_HEAD + u64::from(kept.size);
     let element = 1 + size_length(content) as u64 + content;
@@ -109,10 +124,22 @@ fn block(track: usize, sample: usize, survey: &Survey<'_>) -> Block {
             1 + size_length(inner) as u64 + inner
         }
     };
-    Block { track, sample, time_ms, group, size }
+    Block {
+        track,
+        sample,
+        time_ms,
+        group,
+        size,
+    }
 }
 
 /// Bytes inside a block group whose block element takes `element` bytes.
 pub(super) fn group_content(group: &Group, element: u64) -> u64 {
-    element + GROUP_NUMBER + if group.reference_ms.is_some() { GROUP_NUMBER } else { 0 }
+    element
+        + GROUP_NUMBER
+        + if group.reference_ms.is_some() {
+            GROUP_NUMBER
+        } else {
+            0
+        }
 }

@@ -40,7 +40,11 @@ pub(crate) fn write(
         file.write(&start.into_bytes())?;
         for block in &cluster.blocks {
             let survey = &surveys[block.track];
-            survey.sample(&survey.kept[block.sample], &mut sources[block.track], &mut bytes)?;
+            survey.sample(
+                &survey.kept[block.sample],
+                &mut sources[block.track],
+                &mut bytes,
+            )?;
             write_block(survey, block, cluster.time_ms, &bytes, file)?;
         }
     }
@@ -53,11 +57,21 @@ fn cluster_time(cluster: &Cluster) -> Vec<u8> {
     out.into_bytes()
 }
 
-fn write_block(survey: &Survey<'_>, block: &Block, cluster_ms: i64, sample: &[u8], file: &mut HashedFile) -> Result<(), MuxError> {
+fn write_block(
+    survey: &Survey<'_>,
+    block: &Block,
+    cluster_ms: i64,
+    sample: &[u8],
+    file: &mut HashedFile,
+) -> Result<(), MuxError> {
     const KEY: u8 = 0x80;
     let mut out = Elements::default();
     let content = BLOCK_HEAD + sample.len() as u64;
-    let element_id = if block.group.is_some() { id::BLOCK } else { id::SIMPLE_BLOCK };
+    let element_id = if block.group.is_some() {
+        id::BLOCK
+    } else {
+        id::SIMPLE_BLOCK
+    };
     if let Some(group) = &block.group {
         let element = 1 + size_length(content) as u64 + content;
         out.head(id::BLOCK_GROUP, group_content(group, element));
@@ -77,7 +91,11 @@ fn write_block(survey: &Survey<'_>, block: &Block, cluster_ms: i64, sample: &[u8
 }
 
 /// Everything before the first cluster.
-fn head(surveys: &[Survey<'_>], clusters: &[Cluster], duration_ms: f64) -> Result<Vec<u8>, MuxError> {
+fn head(
+    surveys: &[Survey<'_>],
+    clusters: &[Cluster],
+    duration_ms: f64,
+) -> Result<Vec<u8>, MuxError> {
     let info = info(duration_ms);
     let tracks = tracks(surveys)?;
     let media: u64 = clusters.iter().map(cluster_bytes).sum();
@@ -121,7 +139,11 @@ fn file_header() -> Vec<u8> {
 fn seek_head(info_at: u64, tracks_at: u64, cues_at: u64) -> Vec<u8> {
     let mut out = Elements::default();
     out.master(id::SEEK_HEAD, |inner| {
-        for (target, at) in [(id::INFO, info_at), (id::TRACKS, tracks_at), (id::CUES, cues_at)] {
+        for (target, at) in [
+            (id::INFO, info_at),
+            (id::TRACKS, tracks_at),
+            (id::CUES, cues_at),
+        ] {
             inner.master(id::SEEK, |seek| {
                 seek.binary(id::SEEK_ID, &target.to_be_bytes());
                 seek.fixed(id::SEEK_POSITION, at);
@@ -171,7 +193,10 @@ fn codec_id(codec: Codec) -> Result<&'static str, MuxError> {
         Codec::Vp8 => Ok("V_VP8"),
         Codec::Vp9 => Ok("V_VP9"),
         Codec::Av1 => Ok("V_AV1"),
-        Codec::H264 => Err(MuxError::Container { container: "WebM", codec: Codec::H264.name() }),
+        Codec::H264 => Err(MuxError::Container {
+            container: "WebM",
+            codec: Codec::H264.name(),
+        }),
     }
 }
 
@@ -180,7 +205,9 @@ fn codec_private(survey: &Survey<'_>) -> Result<Option<Vec<u8>>, MuxError> {
         Codec::Opus => Ok(Some(opus_head(survey.track.channels))),
         Codec::Av1 => {
             let found = survey.config.av1.as_ref();
-            let found = found.ok_or_else(|| MuxError::NoDecoderConfig("no readable sequence header".to_owned()))?;
+            let found = found.ok_or_else(|| {
+                MuxError::NoDecoderConfig("no readable sequence header".to_owned())
+            })?;
             Ok(Some(av1_configuration(&found.0, &found.1)))
         }
         _ => Ok(None),
@@ -190,7 +217,14 @@ fn codec_private(survey: &Survey<'_>) -> Result<Option<Vec<u8>>, MuxError> {
 /// The identification header of Opus, RFC 7845 section 5.1.
 fn opus_head(channels: u16) -> Vec<u8> {
     let pre_skip = OPUS_PRE_SKIP.to_le_bytes();
-    [b"OpusHead", &[1, channels as u8][..], &pre_skip, &AUDIO_CLOCK.to_le_bytes(), &[0, 0, 0]].concat()
+    [
+        b"OpusHead",
+        &[1, channels as u8][..],
+        &pre_skip,
+        &AUDIO_CLOCK.to_le_bytes(),
+        &[0, 0, 0],
+    ]
+    .concat()
 }
 
 fn track_details(survey: &Survey<'_>, entry: &mut Elements) {
@@ -198,7 +232,10 @@ fn track_details(survey: &Survey<'_>, entry: &mut Elements) {
     const AUDIO: u64 = 2;
     if survey.track.codec == Codec::Opus {
         entry.unsigned(id::TRACK_TYPE, AUDIO);
-        entry.unsigned(id::CODEC_DELAY, u64::from(OPUS_PRE_SKIP) * 1_000_000_000 / u64::from(AUDIO_CLOCK));
+        entry.unsigned(
+            id::CODEC_DELAY,
+            u64::from(OPUS_PRE_SKIP) * 1_000_000_000 / u64::from(AUDIO_CLOCK),
+        );
         entry.unsigned(id::SEEK_PRE_ROLL, OPUS_SEEK_PRE_ROLL_NS);
         entry.master(id::AUDIO, |audio| {
             audio.float(id::SAMPLING_FREQUENCY, f64::from(AUDIO_CLOCK));
