@@ -126,7 +126,7 @@ def test_someone_who_is_not_root_is_told_which_packages_to_install(clone_without
     put(clone_without_tools, "python3")
     put(clone_without_tools, "cargo", "cargo 9.0.0")
     put(clone_without_tools, "id", "1000")
-    for tool in ("gcc", "make", "node", "npm", "ffmpeg"):
+    for tool in ("cc", "node", "npm", "ffmpeg"):
         put(clone_without_tools, tool)
     result = install_debian(clone_without_tools)
     assert result.returncode == 1
@@ -137,7 +137,7 @@ def test_a_missing_browser_is_named_but_ends_nothing(clone_without_tools: Path) 
     put(clone_without_tools, "python3")
     put(clone_without_tools, "cargo", "cargo 9.0.0")
     put(clone_without_tools, "id", "1000")
-    for tool in ("patch", "gcc", "make", "node", "npm", "ffmpeg"):
+    for tool in ("patch", "cc", "node", "npm", "ffmpeg"):
         put(clone_without_tools, tool)
     result = install_debian(clone_without_tools)
     assert result.returncode == 0
