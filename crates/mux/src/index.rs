@@ -29,7 +29,9 @@ pub mod flag {
 /// The `level` column of a packet without RFC 6464 audio level.
 pub const NO_LEVEL: u8 = 255;
 
-/// Bytes of a row; the columns are in docs/formats/journal.md and in the Python planner.
+/// Bytes of a row. Its columns, little endian and packed: file u32, length u32, offset u64 (of the payload in the segment
+/// file), arrival_ns i64, timestamp u32, ssrc u32, sequence u16, payload type u8, flags u8, level u8, codec u8, width u16,
+/// height u16, samples u16.
 pub const ROW_BYTES: usize = 44;
 
 /// The record types whose payload is JSON.

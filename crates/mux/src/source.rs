@@ -4,6 +4,7 @@
 //! from memory. A window is used and not a memory map: mapping a file is unsafe, and costs no less here.
 
 use std::fs::File;
+use std::io;
 use std::os::unix::fs::FileExt;
 
 use crate::error::MuxError;
@@ -11,6 +12,13 @@ use crate::plan::{LITERAL_FILE, PacketRef};
 
 /// Bytes read at once: large enough that the system call does not count, small enough for the second-level cache.
 const WINDOW_BYTES: usize = 1 << 20;
+
+/// Part of the window that lies before the packet which moved it. A packet that came late stands later in the journal than
+/// the ones after it; without this each such packet at the edge would move the window twice.
+const WINDOW_BEFORE_BYTES: u64 = 1 << 17;
+
+/// An RTP payload came in one UDP datagram, whose length has 16 bits; it always fits behind the packets before it.
+const MAX_PAYLOAD_BYTES: u32 = 1 << 16;
 
 /// The segment files and literals that a track's packets point into.
 pub(crate) struct Source<'a> {
@@ -37,6 +45,10 @@ impl<'a> Source<'a> {
     pub fn payload(&mut self, packet: PacketRef) -> Result<&[u8], MuxError> {
         if packet.file == LITERAL_FILE {
             return self.literal(packet);
+        }
+        if packet.length > MAX_PAYLOAD_BYTES {
+            let reason = format!("a payload of {} bytes", packet.length);
+            return Err(MuxError::plan("packets", reason));
         }
         if self.in_window(packet).is_none() {
             self.move_window(packet)?;
@@ -70,30 +82,16 @@ impl<'a> Source<'a> {
 
     fn move_window(&mut self, packet: PacketRef) -> Result<(), MuxError> {
         let path = self.path(packet.file)?.to_owned();
-        if self
-            .open
-            .as_ref()
-            .is_none_or(|(file, _)| *file != packet.file)
-        {
-            let file = File::open(&path).map_err(|error| MuxError::file(&path, error))?;
-            self.open = Some((packet.file, file));
-        }
-        let wanted = WINDOW_BYTES.max(packet.length as usize);
-        self.window.resize(wanted, 0);
-        self.window_at = packet.offset;
-        let mut filled = 0;
-        if let Some((_, file)) = &self.open {
-            while filled < wanted {
-                let at = packet.offset.saturating_add(filled as u64);
-                match file.read_at(&mut self.window[filled..], at) {
-                    Ok(0) => break,
-                    Ok(count) => filled += count,
-                    Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                    Err(error) => return Err(MuxError::file(&path, error)),
-                }
-            }
-        }
-        self.window.truncate(filled);
+        let file = match self.open.take().filter(|(file, _)| *file == packet.file) {
+            Some((_, file)) => file,
+            None => File::open(&path).map_err(|error| MuxError::file(&path, error))?,
+        };
+        self.window_at = packet.offset.saturating_sub(WINDOW_BEFORE_BYTES);
+        self.window.resize(WINDOW_BYTES, 0);
+        let filled = read_at(&file, &mut self.window, self.window_at);
+        self.window
+            .truncate(filled.map_err(|error| MuxError::file(&path, error))?);
+        self.open = Some((packet.file, file));
         Ok(())
     }
 
@@ -114,9 +112,23 @@ impl<'a> Source<'a> {
     }
 }
 
-fn past_end(offset: u64, length: u32, end: u64) -> std::io::Error {
+/// Fills the window as far as the file goes.
+fn read_at(file: &File, window: &mut [u8], at: u64) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < window.len() {
+        match file.read_at(&mut window[filled..], at.saturating_add(filled as u64)) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+fn past_end(offset: u64, length: u32, end: u64) -> io::Error {
     let reason = format!("{length} bytes at {offset} are asked for, the file ends at {end}");
-    std::io::Error::new(std::io::ErrorKind::UnexpectedEof, reason)
+    io::Error::new(io::ErrorKind::UnexpectedEof, reason)
 }
 
 #[cfg(test)]
@@ -137,7 +149,7 @@ mod tests {
         for (file, offset, length) in [
             (0, 0, 10),
             (0, 2 << 20, 5),
-            (1, 7, 1 << 21),
+            (1, 7, 1 << 16),
             (0, 3, 4),
             (1, (3 << 20) - 1, 1),
         ] {

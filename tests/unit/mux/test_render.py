@@ -251,6 +251,23 @@ def test_broken_sound_becomes_silence_of_the_same_length(tmp_path: Path) -> None
     assert packets[:7] + packets[8:] == [*media.tone(1)[:7], *media.tone(1)[8:]]
 
 
+@pytest.mark.parametrize("samples", [120, 240, 480, 1440, 1920, 2880, 5760])
+def test_silence_of_any_packet_duration_is_silent_in_players(tmp_path: Path, samples: int) -> None:
+    packets = tuple(bytes([31 << 3 | 3, samples // 960]) + bytes(20) for _ in range(10))
+    audio = audio_track(tmp_path / "audio", packets)
+    audio.packets["length"] = 0
+    audio.samples["duration"] = samples
+    audio.samples["pts"] = np.arange(10) * samples
+    path = tmp_path / "out.mp4"
+    report = render(path, "mp4", None, audio)
+    assert report["silenced_samples"] == list(range(10))
+    assert ffmpeg_complaints(path) == ""
+    with av.open(str(path)) as file:
+        sound = np.concatenate([frame.to_ndarray()[0] for frame in file.decode(audio=0)])
+    assert len(sound) == 10 * samples - 312
+    assert not np.any(sound)
+
+
 def test_many_segments_are_read_as_one(tmp_path: Path) -> None:
     frames = [frame.data for frame in encoded("VP8")]
     folder = write_journal(tmp_path / "video", "VP8", frames, FRAME_TICKS, segment_bytes=20_000)

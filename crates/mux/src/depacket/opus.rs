@@ -30,31 +30,26 @@ fn frame_samples(toc: u8) -> u32 {
     }
 }
 
-/// True when the packet carries two channels (RFC 6716 section 3.1).
-pub fn is_stereo(packet: &[u8]) -> bool {
-    packet.first().is_some_and(|toc| toc & 4 != 0)
-}
-
 /// A packet of digital silence that lasts `samples`, or None when Opus has no such duration.
 ///
-/// `F8 FF FE` is exact zero in libopus and FFmpeg (docs/measured.md); the other lengths are the same CELT frame with
-/// another configuration or, above 20 ms, several of them in one packet.
+/// `F8 FF FE` is exact zero in libopus and FFmpeg (docs/measured.md): a CELT frame whose first coded bit says silence. The
+/// other durations are the same frame in another length, or several in one packet (RFC 6716 section 3.2.5).
 pub fn silence(samples: u32, channels: u16) -> Option<Vec<u8>> {
-    let stereo = if channels == 2 { 4 } else { 0 };
-    let single = |configuration: u8| Some(vec![configuration << 3 | stereo, 0xff, 0xfe]);
-    match samples {
-        120 => single(28),
-        240 => single(29),
-        480 => single(30),
-        960 => single(31),
-        1920..=5760 if samples.is_multiple_of(960) => {
-            let frames = (samples / 960) as u8;
-            let mut packet = vec![31 << 3 | stereo | 3, frames];
-            (0..frames).for_each(|_| packet.extend([0xff, 0xfe]));
-            Some(packet)
-        }
-        _ => None,
+    const SILENT_FRAME: [u8; 2] = [0xff, 0xfe];
+    /// Frame lengths and their full-band CELT configurations, RFC 6716 table 2.
+    const FRAMES: [(u32, u8); 4] = [(960, 31), (480, 30), (240, 29), (120, 28)];
+    if !(1..=u32::from(MAX_SAMPLES)).contains(&samples) {
+        return None;
     }
+    let (length, configuration) = FRAMES.iter().find(|row| samples.is_multiple_of(row.0))?;
+    let toc = configuration << 3 | if channels == 2 { 4 } else { 0 };
+    let count = (samples / length) as u8;
+    let head = if count == 1 {
+        vec![toc]
+    } else {
+        vec![toc | 3, count]
+    };
+    Some([head, SILENT_FRAME.repeat(usize::from(count))].concat())
 }
 
 pub fn inspect(payload: &[u8]) -> Option<Facts> {
@@ -129,15 +124,22 @@ mod tests {
 
     #[test]
     fn silence_lasts_as_long_as_asked() {
-        for wanted in [120, 240, 480, 960, 1920, 2880, 3840, 4800, 5760] {
+        for wanted in (120..=5760).step_by(120) {
             for channels in [1, 2] {
                 let packet = silence(wanted, channels).expect("a known duration");
                 assert_eq!(samples(&packet).map(u32::from), Some(wanted));
-                assert_eq!(is_stereo(&packet), channels == 2);
+                assert_eq!(packet[0] & 4 != 0, channels == 2, "the stereo bit");
             }
         }
         assert_eq!(silence(960, 1), Some(vec![0xf8, 0xff, 0xfe]));
-        assert_eq!(silence(961, 1), None);
+        assert_eq!(
+            silence(2880, 2),
+            Some(vec![0xff, 3, 0xff, 0xfe, 0xff, 0xfe, 0xff, 0xfe])
+        );
+        assert_eq!(
+            [0, 961, 5880].map(|wanted| silence(wanted, 1)),
+            [None, None, None]
+        );
     }
 
     #[test]

@@ -35,7 +35,7 @@ fn descriptor(payload: &[u8]) -> Option<Descriptor> {
     }
     // An empty VP8 payload cannot be part of a frame: RFC 7741 section 4.4 has at least one byte.
     (payload.len() > length).then_some(Descriptor {
-        starts_frame: first & 0x1f == 0x10,
+        starts_frame: first & 0x17 == 0x10,
         length,
     })
 }

@@ -243,3 +243,73 @@ fn media_information(survey: &Survey<'_>, out: &mut Boxes) {
         });
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Track;
+    use crate::survey::{Config, Kept};
+
+    /// A sound track of two samples that claim this size; only the layout is made from it.
+    fn sound_of(size: u32) -> Survey<'static> {
+        let row = |pts: i64| {
+            [
+                &[0; 8][..],
+                &1u32.to_le_bytes(),
+                &[0; 4],
+                &pts.to_le_bytes(),
+                &960u32.to_le_bytes(),
+                &[0; 4],
+            ]
+            .concat()
+        };
+        let rows = [row(0), row(48_000)].concat();
+        let track = Track::audio(1, &[0; 16], &rows[..32]).expect("a plan");
+        let kept = [0, 48_000].map(|pts| Kept {
+            index: 0,
+            size,
+            pts,
+            duration: 48_000,
+            key: true,
+        });
+        Survey {
+            track,
+            kept: kept.to_vec(),
+            skipped: Vec::new(),
+            config: Config::default(),
+        }
+    }
+
+    fn after<'a>(head: &'a [u8], kind: &[u8; 4]) -> &'a [u8] {
+        let at = head
+            .windows(4)
+            .position(|window| window == kind)
+            .expect("the box is there");
+        &head[at + 4..]
+    }
+
+    #[test]
+    fn a_file_beyond_4_gib_has_wide_offsets_and_a_wide_media_box() {
+        let surveys = [sound_of(3 << 30)];
+        let mut chunks = layout::chunks(&surveys);
+        let head = head(&surveys, &mut chunks).expect("a layout");
+        let offsets = after(&head, b"co64");
+        assert_eq!(offsets[4..8], 2u32.to_be_bytes());
+        assert_eq!(offsets[8..16], (head.len() as u64).to_be_bytes());
+        assert_eq!(
+            offsets[16..24],
+            (head.len() as u64 + (3 << 30)).to_be_bytes()
+        );
+        assert_eq!(after(&head, b"mdat"), ((6u64 << 30) + 16).to_be_bytes());
+    }
+
+    #[test]
+    fn a_small_file_has_narrow_offsets_that_begin_behind_the_index() {
+        let surveys = [sound_of(100)];
+        let mut chunks = layout::chunks(&surveys);
+        let head = head(&surveys, &mut chunks).expect("a layout");
+        let offsets = after(&head, b"stco");
+        assert_eq!(offsets[8..12], (head.len() as u32).to_be_bytes());
+        assert_eq!(offsets[12..16], (head.len() as u32 + 100).to_be_bytes());
+    }
+}
