@@ -9,7 +9,7 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from isotape.model import Room, Template
 from isotape.rooms import Rooms, RoomsParts
 from isotape.signalling import Signalling, SignallingParts
 from isotape.signalling.fanout import Fanout
+from tests.kit.until import until
 
 CREDENTIALS = Credentials(
     "key", "0123456789abcdef0123456789abcdef", "aaaaaaaaaaaaaaaaaaaaaaaa", "bbbbbbbbbbbbbbbbbbbbbbbb"
@@ -40,6 +41,16 @@ ROLES: dict[str, Any] = {
     "guest": {"name": "guest", "priority": 2, **_EVERYTHING, "permissions": {}},
     "viewer": {"name": "viewer", "priority": 3, "publishParams": {"allowed": []}, "permissions": {}},
 }
+
+
+class ShiftedClock(SystemClock):
+    """The machine's clock, with its wall time moved by `ahead`."""
+
+    def __init__(self) -> None:
+        self.ahead = timedelta()
+
+    def now(self) -> datetime:
+        return super().now() + self.ahead
 
 
 class AssetList:
@@ -80,7 +91,7 @@ class LiveServer:
     def __init__(self, folder: Path, options: LiveOptions) -> None:
         self.folder = folder
         self.options = options
-        self.clock = SystemClock()
+        self.clock = ShiftedClock()
         self.jobs = AssetList()
         self.events = EventList()
         self.credentials = CREDENTIALS
@@ -116,6 +127,10 @@ class LiveServer:
         async with self.database.connect() as tx:
             return next(code.code for code in await room_codes.of_room(tx, room) if code.role == role)
 
+    async def emptied(self, room: Room) -> None:
+        """Waits until the last peer has left and the Session is closed."""
+        await until(lambda: self.rooms.live_room(room.id) is None)
+
     def token(self, room: Room, user_id: str, role: str = "host", now: datetime | None = None) -> str:
         return sign_app(self.credentials, AppClaims(room.id, user_id, role), now or self.clock.now())
 
@@ -137,12 +152,15 @@ async def live_server(
     signalling = _wire(server)
     await server.rooms.restore()
     await signalling.start()
-    async with _serve(server, port):
-        yield server
-    await server.rooms.close()
-    await signalling.close()
-    await server.engine.close()
-    await server.database.close()
+    try:
+        async with _serve(server, port):
+            yield server
+        await server.rooms.close()
+    finally:
+        # After an exception nothing is sealed, as after a crash; the next start in the same folder finds it so.
+        await signalling.close()
+        await server.engine.close()
+        await server.database.close()
 
 
 def _wire(server: LiveServer) -> Signalling:
