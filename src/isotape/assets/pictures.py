@@ -31,6 +31,8 @@ from isotape.model import MediaKind
 _PAUSE = 2 * AUDIO_RATE
 # What a last picture lasts when nothing says how long: 30 a second.
 _USUAL = VIDEO_RATE // 30
+# Arrivals lag by the network's jitter: a sender that was heard less than 0.5 s after its last picture tells nothing about it.
+_STILL = VIDEO_RATE // 2
 # A first picture this close behind zero (5 ms, the error that sync may have) is shown from zero on.
 NEAR_ZERO = AUDIO_RATE // 200
 
@@ -126,8 +128,11 @@ def _same_sender(before: TimedEpoch, after: TimedEpoch) -> bool:
 
 
 def _first_key(frames: Frames) -> int:
-    keys = np.flatnonzero(frames.key & frames.whole)
-    return int(keys[0]) if len(keys) else len(frames.first)
+    """A decoder needs the parameter sets too; a key frame that shows its size has them."""
+    keys = frames.key & frames.whole
+    sized = keys & (np.maximum.reduceat(frames.packets["width"], frames.first) > 0)
+    found = np.flatnonzero(sized if sized.any() else keys)
+    return int(found[0]) if len(found) else len(frames.first)
 
 
 def _frames(timed: TimedEpoch) -> Frames | None:
@@ -280,10 +285,10 @@ def _rows(shown: Sequence[Frames], bases: Sequence[int], pts: Array) -> TrackRow
 
 
 def _last_duration(pts: Array, line: SampleLine, last_sign_ns: int) -> int:
-    """The last picture stands until its sender was last heard, at least as long as pictures usually do."""
-    usual = int(np.median(np.diff(pts))) if len(pts) > 1 else _USUAL
+    """As pictures usually last; when the picture stood still while its sender was heard, until then."""
+    usual = min(int(np.median(np.diff(pts))), VIDEO_RATE) if len(pts) > 1 else _USUAL
     heard = round(line.position_of(last_sign_ns) * (VIDEO_RATE / AUDIO_RATE)) - int(pts[-1])
-    return max(min(usual, VIDEO_RATE), heard, 1)
+    return heard if heard > _STILL else max(usual, 1)
 
 
 def _resolutions(shown: Sequence[Frames], positions: Array) -> tuple[Resolution, ...]:
