@@ -242,8 +242,9 @@ fn read_control(header: &libc::msghdr) -> Control {
 }
 
 fn read_address(name: &libc::sockaddr_storage) -> Option<SocketAddr> {
+    let family = libc::c_int::from(name.ss_family);
     let name = &raw const *name;
-    match libc::c_int::from(unsafe { (*name).ss_family }) {
+    match family {
         libc::AF_INET => {
             // SAFETY: the family says that the storage holds a sockaddr_in.
             let v4 = unsafe { &*name.cast::<libc::sockaddr_in>() };

@@ -54,16 +54,15 @@ fn a_publisher_is_recorded_and_seen_by_the_other_peer() {
     for n in 0..200 {
         alice.send("mic", Codec::Opus, vec![n as u8; 80]);
         alice.send("cam", Codec::Vp8, numbered(n));
-        bob.turn();
+        // A burst of all would overflow the receiving socket of the test, and lost audio of a
+        // forwarded stream does not come again.
+        if n % 20 == 19 {
+            let so_far = 2 * (n as usize + 1);
+            run(&mut server, &mut [&mut alice, &mut bob], |_, clients| {
+                clients[1].subscribe.packets.len() >= so_far
+            });
+        }
     }
-    run(
-        &mut server,
-        &mut [&mut alice, &mut bob],
-        |server, clients| {
-            server.engine.metrics()["received_packets"] >= 400
-                && clients[1].subscribe.packets.len() >= 400
-        },
-    );
     for event in ["mic", "cam"] {
         server.wait(|e| e["event"] == "media" && e["peer"] == "alice" && e["track_id"] == event);
     }
