@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import av
@@ -25,6 +25,9 @@ NTP_TO_UNIX_S = 2_208_988_800
 FLASH_EVERY_S = 2.0
 FPS = 30
 BEEP_S = 0.1
+FIRST_SEQUENCE = 65_500  # wraps soon
+
+Entry = tuple[int, Callable[..., None]]
 
 
 @cache
@@ -173,46 +176,18 @@ def record(
         "session_started_ms": EPOCH_NS // 1_000_000,
     }
     writer = JournalWriter(folder, {**meta, **source.meta})
+    entries = [
+        *((_at(at_s), partial(writer.note, MUTE, content={"muted": muted})) for at_s, muted in source.mutes),
+        *_packets(writer, source, network, twice, repaired),
+        *_reports(writer, source, network),
+        *((_at(at_s), partial(writer.note, kind, content=content)) for at_s, kind, content in source.notes),
+        *((_at(at_s), partial(writer.append, kind, payload=payload)) for at_s, kind, payload in raw),
+    ]
+    entries.sort(key=lambda entry: entry[0])
     clock = {"codec": source.codec, "clock_rate": source.rate, "channels": 2, "fmtp": ""}
-    records: list[tuple[int, int, object]] = []
-    again: set[bytes] = set()
-    sequence = 65_500
-    for piece in source.sent:
-        payloads = PACKETISERS[source.codec](piece.data)
-        for at, payload in enumerate(payloads):
-            packet = rtp_packet(
-                payload,
-                payload_type=96,
-                sequence=sequence,
-                timestamp=source.timestamp(piece.at_s),
-                ssrc=source.ssrc,
-                marker=at + 1 == len(payloads) and source.kind == "video",
-            )
-            number, sequence = sequence - 65_500, sequence + 1
-            if network.lose(number):
-                continue
-            if number in repaired:
-                again.add(packet)
-            for _ in range(2 if network.order.random() < twice else 1):
-                records.append((network.arrival_ns(source.captured_s(piece.at_s)), len(records), packet))
-    records += _reports(source, network, len(records))
-    first_ns = min((record[0] for record in records), default=EPOCH_NS)
-    writer.note(CODECS, first_ns, {"96": clock})
-    for at_s, muted in source.mutes:
-        records.append((EPOCH_NS + round(at_s * 1e9), -1, (MUTE, {"muted": muted})))
-    for at_s, kind, content in source.notes:
-        records.append((EPOCH_NS + round(at_s * 1e9), len(records), (kind, content)))
-    for at_s, kind, payload in raw:
-        records.append((EPOCH_NS + round(at_s * 1e9), len(records), (kind, payload)))
-    for arrival_ns, _, content in sorted(records, key=lambda record: record[:2]):
-        if isinstance(content, bytes):
-            writer.rtp(arrival_ns, content, repaired=content in again)
-        elif isinstance(content, tuple) and isinstance(content[1], bytes):
-            writer.append(content[0], arrival_ns, content[1])
-        elif isinstance(content, tuple):
-            writer.note(content[0], arrival_ns, content[1])
-        elif isinstance(content, list):
-            writer.sender_report(arrival_ns, *content)
+    writer.note(CODECS, entries[0][0] if entries else EPOCH_NS, {"96": clock})
+    for arrival_ns, write in entries:
+        write(arrival_ns=arrival_ns)
     if source.seal is None:
         writer.flush()
     else:
@@ -220,25 +195,47 @@ def record(
     return folder
 
 
-def _reports(source: Source, network: Network, number: int) -> list[tuple[int, int, object]]:
+def _at(at_s: float) -> int:
+    return EPOCH_NS + round(at_s * 1e9)
+
+
+def _packets(
+    writer: JournalWriter, source: Source, network: Network, twice: float, repaired: frozenset[int]
+) -> Iterator[Entry]:
+    """What of the media arrives, in the order of sending."""
+    number = 0
+    for piece in source.sent:
+        payloads = PACKETISERS[source.codec](piece.data)
+        for at, payload in enumerate(payloads):
+            packet = rtp_packet(
+                payload,
+                payload_type=96,
+                sequence=FIRST_SEQUENCE + number,
+                timestamp=source.timestamp(piece.at_s),
+                ssrc=source.ssrc,
+                marker=at + 1 == len(payloads) and source.kind == "video",
+            )
+            copies = 0 if network.lose(number) else 2 if network.order.random() < twice else 1
+            for _ in range(copies):
+                arrival_ns = network.arrival_ns(source.captured_s(piece.at_s))
+                yield arrival_ns, partial(writer.rtp, packet=packet, repaired=number in repaired)
+            number += 1
+
+
+def _reports(writer: JournalWriter, source: Source, network: Network) -> Iterator[Entry]:
     """Sender reports from half a second after the first packet to the last one."""
     if not source.report_every_s or not source.sent:
-        return []
-    found: list[tuple[int, int, object]] = []
+        return
     at_s = source.sent[0].at_s + 0.5
     while at_s <= source.sent[-1].at_s:
         noise = network.order.uniform(-1, 1) * source.report_noise_s
         unix_ns = EPOCH_NS + SENDER_OFF_NS + round((source.captured_s(at_s) + noise) * 1e9)
         ntp = (unix_ns // 1_000_000_000 + NTP_TO_UNIX_S) << 32 | ((unix_ns % 1_000_000_000 << 32) // 1_000_000_000)
-        found.append(
-            (
-                network.arrival_ns(source.captured_s(at_s)),
-                number,
-                [source.ssrc, ntp, source.timestamp(at_s) & 0xFFFF_FFFF],
-            )
+        report = partial(
+            writer.sender_report, ssrc=source.ssrc, ntp=ntp, rtp_timestamp=source.timestamp(at_s) & 0xFFFF_FFFF
         )
+        yield network.arrival_ns(source.captured_s(at_s)), report
         at_s += source.report_every_s
-    return found
 
 
 @dataclass(frozen=True)

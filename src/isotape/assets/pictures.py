@@ -50,12 +50,9 @@ class Frames:
     whole: Array
     corrupt: Array
     lacking: Array
+    arrivals: Array
     session_ns: Array
     kept: Array
-
-    @property
-    def arrivals(self) -> Array:
-        return self.packets["arrival_ns"][self.first]
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +159,7 @@ def _frames(timed: TimedEpoch) -> Frames | None:
         whole=starts & ends & (inside == 0) & ~corrupt,
         corrupt=corrupt,
         lacking=before + inside,
+        arrivals=packets["arrival_ns"][first],
         session_ns=timed.clock.session_ns(ticks[first]),
         kept=np.zeros(len(first), bool),
     )

@@ -13,7 +13,7 @@ from itertools import pairwise
 import numpy as np
 
 from isotape.assets.order import Epoch
-from isotape.assets.packets import Array, SenderReport, TrackLog
+from isotape.assets.packets import Array, TrackLog
 
 NS_PER_S = 1_000_000_000
 
@@ -136,7 +136,8 @@ def _step_between(epoch: Epoch, after_ns: int, until_ns: int) -> int:
 
 def _reports_of(log: TrackLog, epoch: Epoch) -> tuple[Array, Array, Array]:
     """Ticks (unwrapped as the Epoch's), sender times and arrivals of the reports that belong to an Epoch."""
-    mine = [report for report in log.reports if _belongs(report, epoch)]
+    earliest, latest = epoch.first_arrival_ns - _REPORT_OFF_NS, epoch.last_arrival_ns + _REPORT_OFF_NS
+    mine = [one for one in log.reports if one.ssrc == epoch.ssrc and earliest <= one.arrival_ns <= latest]
     arrivals = np.array([report.arrival_ns for report in mine], np.int64)
     ntp_ns = np.array([report.ntp_ns for report in mine], np.int64)
     by_arrival = np.argsort(epoch.packets["arrival_ns"], kind="stable")
@@ -146,14 +147,6 @@ def _reports_of(log: TrackLog, epoch: Epoch) -> tuple[Array, Array, Array]:
     distances = (timestamps - epoch.packets["timestamp"][packets]).view(np.int32).astype(np.int64)
     near = np.abs(distances) * (NS_PER_S / epoch.rate) < _REPORT_OFF_NS
     return (epoch.ticks[packets] + distances)[near], ntp_ns[near], arrivals[near]
-
-
-def _belongs(report: SenderReport, epoch: Epoch) -> bool:
-    slack = _REPORT_OFF_NS
-    return (
-        report.ssrc == epoch.ssrc
-        and epoch.first_arrival_ns - slack <= report.arrival_ns <= epoch.last_arrival_ns + slack
-    )
 
 
 def _fit(epoch: Epoch, reports: tuple[Array, Array, Array]) -> _Fit:
