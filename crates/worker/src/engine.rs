@@ -42,7 +42,7 @@ pub struct EngineConfig {
     /// How much a power cut may cost.
     #[serde(default = "default_sync_interval_ms")]
     pub sync_interval_ms: u64,
-    /// The kernel grants at most net.core.rmem_max.
+    /// Without CAP_NET_ADMIN the kernel grants at most net.core.rmem_max.
     #[serde(default = "default_receive_buffer_bytes")]
     pub receive_buffer_bytes: usize,
 }

@@ -59,15 +59,11 @@ impl MediaSocket {
         socket
             .set_nonblocking(true)
             .map_err(Error::system(what()))?;
-        for (option, value) in [
-            (libc::SO_TIMESTAMPNS, 1),
-            (libc::SO_RXQ_OVFL, 1),
-            // Without CAP_NET_ADMIN the kernel grants at most net.core.rmem_max; that is not an error.
-            (libc::SO_RCVBUF, receive_buffer_bytes as libc::c_int),
-            (libc::SO_SNDBUF, receive_buffer_bytes as libc::c_int),
-        ] {
+        for (option, value) in [(libc::SO_TIMESTAMPNS, 1), (libc::SO_RXQ_OVFL, 1)] {
             set_option(socket.as_raw_fd(), option, value).map_err(Error::system(what()))?;
         }
+        let size = libc::c_int::try_from(receive_buffer_bytes).unwrap_or(libc::c_int::MAX);
+        set_buffer_sizes(socket.as_raw_fd(), size).map_err(Error::system(what()))?;
         // SAFETY: all-zero bytes are a valid sockaddr_storage.
         let names = Box::new([unsafe { zeroed() }; BATCH]);
         let (buffers, controls) = (
@@ -283,6 +279,18 @@ fn write_address(address: SocketAddr, name: &mut libc::sockaddr_storage) -> libc
             }
         }
     }
+}
+
+/// With CAP_NET_ADMIN the buffers get the size; without it the kernel grants at most net.core.rmem_max,
+/// by default 160 full datagrams, which is no error but shows in `kernel_overflows`.
+fn set_buffer_sizes(descriptor: RawFd, size: libc::c_int) -> io::Result<()> {
+    for (forced, usual) in [
+        (libc::SO_RCVBUFFORCE, libc::SO_RCVBUF),
+        (libc::SO_SNDBUFFORCE, libc::SO_SNDBUF),
+    ] {
+        set_option(descriptor, forced, size).or_else(|_| set_option(descriptor, usual, size))?;
+    }
+    Ok(())
 }
 
 fn set_option(descriptor: RawFd, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
