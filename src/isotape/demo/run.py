@@ -192,30 +192,21 @@ async def _wait_for_assets(stage: _Stage, session: SessionId) -> list[Asset]:
 
 
 async def _print_assets(stage: _Stage, assets: list[dict[str, Any]], names: dict[str, str]) -> None:
+    """One row an asset, then its path and its signed URL, never wrapped: a broken URL cannot be clicked or copied."""
     table = Table(title="Assets", title_justify="left")
-    for column, justify in (
-        ("kind", "left"),
-        ("peer", "left"),
-        ("duration", "right"),
-        ("size", "right"),
-        ("codec", "left"),
-    ):
-        table.add_column(column, justify=justify)  # type: ignore[arg-type]
-    table.add_column("path", overflow="fold")
-    links = []
+    for column in ("kind", "peer", "duration", "size", "codec"):
+        table.add_column(column, justify="right" if column in ("duration", "size") else "left")
+    places = []
     for asset in assets:
         details = asset["metadata"]
         codecs = " + ".join(name for name in (details.get("codec") or {}).values() if name)
-        size = f"{asset['size'] / 1e6:.2f} MB"
         peer = names.get(details["peer_id"], details["peer_id"])
-        table.add_row(details["stream_type"], peer, f"{asset['duration']} s", size, codecs, asset["path"])
+        table.add_row(details["stream_type"], peer, f"{asset['duration']} s", f"{asset['size'] / 1e6:.2f} MB", codecs)
         signed = await _get(stage.client, f"/recording-assets/{asset['id']}/presigned-url?presign_duration=3600")
-        links.append(f"{details['stream_type']:8} {signed['url']}")
+        places.append(f"{details['stream_type']:8} path {asset['path']}\n{'':8} URL  {signed['url']}")
     stage.console.print(table)
-    stage.console.print("Signed URLs (1 h)", style="bold")
-    for link in links:
-        # Never wrapped: a broken URL cannot be clicked or copied.
-        stage.console.print(link, soft_wrap=True, highlight=False)
+    for place in places:
+        stage.console.print(place, soft_wrap=True, highlight=False)
 
 
 async def _print_webhooks(stage: _Stage, expected: int) -> None:
