@@ -44,10 +44,11 @@ def _opened_ns(log: TrackLog) -> int:
 
 
 def cause_of_loss(log: TrackLog, after_ns: int, until_ns: int) -> Cause:
-    """Packets missing between two arrivals: lost on the way, unless the recorder says that it was the one."""
+    """Packets missing between two arrivals: lost on the way, unless the journal says that it could not keep or cannot read them."""
     for note in log.gap_notes:
-        if note.cause == Cause.SERVER and after_ns - _NOTE_NEAR_NS <= note.arrival_ns <= until_ns + _NOTE_NEAR_NS:
-            return Cause.SERVER
+        near = after_ns - _NOTE_NEAR_NS <= note.arrival_ns <= until_ns + _NOTE_NEAR_NS
+        if near and note.cause in (Cause.SERVER, Cause.CORRUPT):
+            return Cause(note.cause)
     return Cause.LOST
 
 
