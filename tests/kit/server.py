@@ -21,7 +21,7 @@ from isotape.auth.tokens import AppClaims, sign_app
 from isotape.clock import SystemClock
 from isotape.db import room_codes, rooms, templates, workspaces
 from isotape.db.engine import Database, Tx, open_database
-from isotape.engine import Engine, EngineConfig
+from isotape.engine import Engine, EngineConfig, EngineEvent
 from isotape.engine.embedded import EmbeddedEngine
 from isotape.ids import AssetId, RoomId, TemplateId, WorkspaceId, new_object_id
 from isotape.model import Room, Template
@@ -93,6 +93,7 @@ class LiveServer:
         self.options = options
         self.clock = ShiftedClock()
         self.jobs = AssetList()
+        self.fanout = Fanout()
         self.events = EventList()
         self.credentials = CREDENTIALS
         self.database: Database
@@ -126,6 +127,16 @@ class LiveServer:
     async def code(self, room: Room, role: str) -> str:
         async with self.database.connect() as tx:
             return next(code.code for code in await room_codes.of_room(tx, room) if code.role == role)
+
+    def engine_says(self, event: EngineEvent) -> None:
+        """Plays an event as if the engine had said it: there is no media behind the SDPs of tests/kit/client.py."""
+        assert isinstance(self.engine, EmbeddedEngine)
+        self.engine._events.put_nowait(event)
+
+    def drop_sockets(self) -> None:
+        """Closes every socket as a broken network would; media stays."""
+        for seat in list(self.rooms.seats()):
+            self.fanout.drop(seat.peer.id)
 
     async def emptied(self, room: Room) -> None:
         """Waits until the last peer has left and the Session is closed."""
@@ -164,7 +175,7 @@ async def live_server(
 
 
 def _wire(server: LiveServer) -> Signalling:
-    fanout = Fanout()
+    fanout = server.fanout
     parts = RoomsParts(
         database=server.database,
         engine=server.engine,

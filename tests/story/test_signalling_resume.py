@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from isotape.db import assets, journals
+from isotape.engine import ConnectionChanged
 from isotape.ids import PeerId, WorkspaceId
 from isotape.model import AssetState, JournalState
 from tests.kit.client import Client, Refused, client
@@ -155,7 +156,9 @@ async def test_after_a_crash_peers_go_on_in_their_assets(tmp_path: Path) -> None
         await again.open()
         assert set((await again.notice("peer-list"))["peers"]) == {bob.peer_id}
         await again.offer()
-        # The client's subscribing connection could not take our first offer, so it is told to begin anew.
+        # The client's subscribing connection could not take our first offer, so it is told to begin anew once its media is back.
+        assert again.heard("node-info") == []
+        live.engine_says(ConnectionChanged(PeerId(alice.peer_id), "publish", True))
         again.node_id = (await again.notice("node-info"))["sfu_node_id"]
         assert again.node_id != alice.node_id
         assert again.heard("offer") == []

@@ -7,7 +7,7 @@ field name of the client protocol.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from weakref import WeakValueDictionary
 
@@ -87,6 +87,10 @@ class Rooms:
     def seat(self, peer_id: PeerId) -> Seat | None:
         """Where the live Peer of that id sits."""
         return self._seats.get(peer_id)
+
+    def seats(self) -> Iterable[Seat]:
+        """Every live Peer of this node."""
+        return self._seats.values()
 
     def live_room(self, room_id: RoomId) -> LiveRoom | None:
         """The room, while a Session is open in it."""

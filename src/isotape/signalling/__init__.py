@@ -40,6 +40,7 @@ class Signalling:
     def __init__(self, parts: SignallingParts) -> None:
         self._parts = parts
         self._negotiation = Negotiation(parts.engine, parts.fanout)
+        parts.fanout.when_left(self._negotiation.forget)
         self._channel = Channel(parts.engine)
         self._chores = Chores()
         self._reader: asyncio.Task[None] | None = None
@@ -88,6 +89,8 @@ class Signalling:
 
     def _connection_changed(self, event: ConnectionChanged) -> None:
         self._parts.rooms.media_changed(event.peer, event.connection, event.connected)
+        if event.connection == "publish" and event.connected:
+            self._negotiation.media_connected(event.peer)
         if event.connection == "subscribe" and not event.connected and self._parts.rooms.seat(event.peer):
             self._chores.spawn(self._negotiation.restart(event.peer), "restart of a subscribing connection")
 

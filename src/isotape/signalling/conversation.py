@@ -18,8 +18,6 @@ class _Due(Enum):
 
     NOTHING = auto()
     WELCOME = auto()  # who is there
-    RENEW = auto()  # that the connections are to be made anew
-    RENEWAL = auto()  # nothing, until the client has begun to make them anew
     OFFERS = auto()  # the subscribing connection's offers
 
 
@@ -56,29 +54,19 @@ class Conversation:
         self.parts.rooms.socket_changed(seat, connected=True)
         self._due = _Due.WELCOME
 
-    @property
-    def is_awaiting_renewal(self) -> bool:
-        """Whether the client has been told to make its connections anew and its next offer is the first of those."""
-        return self._due is _Due.RENEWAL
-
-    def renew_after_reply(self, is_stale: bool) -> None:
-        """An offer was answered. is_stale: by connections that a former server knew."""
-        if is_stale:
-            self._due = _Due.RENEW
-        elif self._due is _Due.RENEWAL or self._due is _Due.NOTHING:
+    def listen_after_reply(self) -> None:
+        """An offer was answered: the client may be sent offers, unless it has to make its connections anew first."""
+        if self._due is _Due.NOTHING:
             self._due = _Due.OFFERS
 
     def flush(self) -> None:
         """Says what the reply had to come before: a client must know its own join before it hears of the room."""
         if self.seat is None:
             return
-        if self._due is _Due.WELCOME:
+        due, self._due = self._due, _Due.NOTHING
+        if due is _Due.WELCOME:
             self._welcome(self.seat)
-        elif self._due is _Due.RENEW:
-            self.say(wire.Notice.NODE_INFO, wire.node_info(self.negotiation.node_id))
-            self._due = _Due.RENEWAL
-        elif self._due is _Due.OFFERS:
-            self._due = _Due.NOTHING
+        elif due is _Due.OFFERS:
             self.negotiation.listen(self.peer_id)
 
     def _welcome(self, seat: Seat) -> None:
@@ -87,7 +75,6 @@ class Conversation:
         self.say(wire.Notice.PEER_LIST, wire.peer_list(others, self._room_entry()))
         everybody = [present(peer) for peer in room.peers.values()]
         self.say(wire.Notice.SESSION_INFO, wire.session_info(room.session, everybody))
-        self._due = _Due.NOTHING
         # A peer that the engine does not know yet is one of before a restart: it gets offers after its own.
         if seat.peer.in_engine:
             self.negotiation.listen(self.peer_id)

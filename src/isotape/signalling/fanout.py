@@ -7,7 +7,7 @@ client comes back and gets the whole picture.
 
 import asyncio
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from isotape.ids import PeerId, SessionId
 from isotape.rooms import LeaveReason, LivePeer, LiveRoom
@@ -22,6 +22,8 @@ _OUTBOX_BOUND = 512
 CLOSE_OVERFLOW = 1013
 # Close code of a socket whose peer has opened another one.
 CLOSE_REPLACED = 4000
+# Close code of a socket whose client is to open another one ("service restart").
+CLOSE_COME_BACK = 1012
 
 
 class Outbox:
@@ -60,6 +62,11 @@ class Fanout:
         self.store = SessionStore()
         self._boxes: dict[PeerId, Outbox] = {}
         self._overflowed = 0
+        self._when_left: list[Callable[[PeerId], None]] = []
+
+    def when_left(self, forget: Callable[[PeerId], None]) -> None:
+        """Calls `forget` with each peer that has left, for whoever else keeps something about peers."""
+        self._when_left.append(forget)
 
     def attach(self, peer_id: PeerId, box: Outbox) -> None:
         """Makes `box` the peer's. An older socket of the same peer is a dead one that has not noticed yet."""
@@ -73,6 +80,11 @@ class Fanout:
             return False
         del self._boxes[peer_id]
         return True
+
+    def drop(self, peer_id: PeerId) -> None:
+        """Closes the peer's socket; its client comes back by itself."""
+        if (box := self._boxes.get(peer_id)) is not None:
+            box.close(CLOSE_COME_BACK)
 
     def send(self, peer_id: PeerId, method: str, params: Message) -> None:
         box = self._boxes.get(peer_id)
@@ -93,6 +105,8 @@ class Fanout:
     def peer_left(self, room: LiveRoom, peer: LivePeer, reason: LeaveReason) -> None:
         self.send_all(room.others(peer.id), Notice.PEER_LEAVE, wire.peer_entry(present(peer)))
         self.store.peer_left(room.session.id, peer.id)
+        for forget in self._when_left:
+            forget(peer.id)
         if reason is LeaveReason.SERVER:
             self.send(peer.id, Notice.PEER_LEAVE_REQUEST, {"reason": str(reason), "room_end": True})
 

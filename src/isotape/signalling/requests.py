@@ -37,17 +37,15 @@ async def _join(talk: Conversation, join: Join) -> Message:
 
 
 async def _offer(talk: Conversation, offer: Offer) -> Message:
-    """The first offer after a restart of this server comes from connections that know the old one: its answer brings
-    the media back at once, and then the client is told to make both connections anew, because its subscribing one
-    could not accept our first offer. Only after that may it be sent offers.
-    """
     seat = talk.required_seat()
     tracks = [params.track() for params in offer.tracks.values()]
-    is_stale = not seat.peer.in_engine and offer.sfu_node_id is not None
-    if talk.is_awaiting_renewal:
-        talk.negotiation.forget(talk.peer_id)
+    # SDKs that do not name the node cannot be told to make their connections anew.
+    is_from_before = not seat.peer.in_engine and offer.sfu_node_id is not None
+    talk.negotiation.begin_offers_anew(talk.peer_id, offer.sfu_node_id)
+    if is_from_before:
+        talk.negotiation.renew(talk.peer_id)
     answer = wire.answer(await talk.parts.rooms.publish(seat, offer.desc.sdp, tracks))
-    talk.renew_after_reply(is_stale)
+    talk.listen_after_reply()
     return answer
 
 
@@ -76,7 +74,6 @@ async def _track_update(talk: Conversation, update: TrackUpdate) -> Message:
 async def _leave(talk: Conversation, _leave: Leave) -> Message:
     if talk.seat is not None:
         seat, talk.seat = talk.seat, None
-        talk.negotiation.forget(talk.peer_id)
         await talk.parts.rooms.leave(seat, LeaveReason.CLIENT)
     return {}
 
