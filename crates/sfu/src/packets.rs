@@ -5,18 +5,19 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use str0m::media::{KeyframeRequestKind, SenderFeedback};
+use str0m::format::CodecSpec;
+use str0m::media::{KeyframeRequestKind, Mid, Pt, SenderFeedback};
 use str0m::net::{Protocol, Receive};
 use str0m::rtp::{ExtensionValues, RtpPacket, RtpWrite};
 use str0m::{Event as RtcEvent, Input};
 
 use crate::codecs;
-use crate::connection::ConnectionKey;
+use crate::connection::{Connection, ConnectionKey};
 use crate::demux;
 use crate::forward::Numbers;
 use crate::limits;
 use crate::output::{Event, Kind, Payload, Pc, PcState};
-use crate::peer::{Peer, Stage, Track, TrackKey};
+use crate::peer::{Peer, Received, Stage, Track, TrackKey};
 use crate::sfu::{Sfu, ssrc_payload};
 
 /// Seconds between 1900 (NTP) and 1970 (Unix), RFC 5905 section 6.
@@ -306,7 +307,7 @@ impl Sfu {
         self.append(journal, report.received_at, payload);
     }
 
-    fn on_key_frame_request(&mut self, key: ConnectionKey, mid: str0m::media::Mid, now: Instant) {
+    fn on_key_frame_request(&mut self, key: ConnectionKey, mid: Mid, now: Instant) {
         let Some(peer) = self.peers.get(&key.peer) else {
             return;
         };
@@ -433,12 +434,8 @@ enum Written {
     CannotDecode,
 }
 
-fn write(
-    peer: &mut Peer,
-    track: TrackKey,
-    spec: str0m::format::CodecSpec,
-    packet: &RtpPacket,
-) -> Written {
+/// Writes a copy of a packet to one subscriber's session.
+fn write(peer: &mut Peer, track: TrackKey, spec: CodecSpec, packet: &RtpPacket) -> Written {
     let Some(connection) = &mut peer.subscribe else {
         return Written::NotWanted;
     };
@@ -449,51 +446,60 @@ fn write(
         received.renumbering.pause();
         return Written::NotWanted;
     }
-    let incoming = packet.header.payload_type;
-    if received
-        .payload_type
-        .is_none_or(|(from, _)| from != incoming)
-    {
-        let media = connection.rtc.media(received.mid);
-        let outgoing = media
-            .and_then(|media| codecs::subscriber_pt(connection.rtc.codec_config(), media, spec));
-        received.payload_type = outgoing.map(|outgoing| (incoming, outgoing));
-    }
-    let Some((_, outgoing)) = received.payload_type else {
+    let Some(outgoing) = outgoing_pt(connection, received, packet.header.payload_type, spec) else {
         return Written::CannotDecode;
     };
-    let numbers = Numbers {
-        ssrc: *packet.header.ssrc,
-        sequence: *packet.seq_no,
-        timestamp: packet.time.numer(),
-        clock_rate: u64::from(spec.clock_rate.get()),
-        at: packet.timestamp,
-    };
-    let Some((sequence, timestamp)) = received.renumbering.packet(numbers) else {
+    let Some((sequence, timestamp)) = received.renumbering.packet(numbers(packet, spec)) else {
         return Written::NotWanted;
     };
     let mut api = connection.rtc.direct_api();
     let Some(stream) = api.stream_tx_by_mid(received.mid, None) else {
         return Written::NotWanted;
     };
-    let extensions = ExtensionValues {
+    let (at, payload) = (packet.timestamp, packet.payload.clone());
+    let copy = RtpWrite::new(outgoing, sequence.into(), timestamp, at, payload)
+        .marker(packet.header.marker)
+        .nackable(received.kind == Kind::Video)
+        .ext_vals(levels_of(packet));
+    stream.write_rtp(copy);
+    Written::Yes(connection.key)
+}
+
+/// Looked up again only when the publisher changes its payload type.
+fn outgoing_pt(
+    connection: &Connection,
+    received: &mut Received,
+    incoming: Pt,
+    spec: CodecSpec,
+) -> Option<Pt> {
+    if received
+        .payload_type
+        .is_none_or(|(from, _)| from != incoming)
+    {
+        let media = connection.rtc.media(received.mid)?;
+        let outgoing = codecs::subscriber_pt(connection.rtc.codec_config(), media, spec);
+        received.payload_type = outgoing.map(|outgoing| (incoming, outgoing));
+    }
+    received.payload_type.map(|(_, outgoing)| outgoing)
+}
+
+fn numbers(packet: &RtpPacket, spec: CodecSpec) -> Numbers {
+    Numbers {
+        ssrc: *packet.header.ssrc,
+        sequence: *packet.seq_no,
+        timestamp: packet.time.numer(),
+        clock_rate: u64::from(spec.clock_rate.get()),
+        at: packet.timestamp,
+    }
+}
+
+/// The extensions that concern the content; those of the path are the session's own.
+fn levels_of(packet: &RtpPacket) -> ExtensionValues {
+    ExtensionValues {
         audio_level: packet.header.ext_vals.audio_level,
         voice_activity: packet.header.ext_vals.voice_activity,
         ..Default::default()
-    };
-    let copy = RtpWrite::new(
-        outgoing,
-        sequence.into(),
-        timestamp,
-        packet.timestamp,
-        packet.payload.clone(),
-    );
-    stream.write_rtp(
-        copy.marker(packet.header.marker)
-            .nackable(received.kind == Kind::Video)
-            .ext_vals(extensions),
-    );
-    Written::Yes(connection.key)
+    }
 }
 
 fn ntp_32_32(time: std::time::SystemTime) -> u64 {

@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -45,6 +45,19 @@ pub struct EngineConfig {
     /// Without CAP_NET_ADMIN the kernel grants at most net.core.rmem_max.
     #[serde(default = "default_receive_buffer_bytes")]
     pub receive_buffer_bytes: usize,
+}
+
+impl EngineConfig {
+    fn media_plane(&self, port: u16) -> Config {
+        Config {
+            announce: self
+                .announce
+                .iter()
+                .map(|ip| SocketAddr::new(*ip, port))
+                .collect(),
+            video_codecs: self.video_codecs.clone(),
+        }
+    }
 }
 
 /// H264 in front, because it goes into MP4.
@@ -90,64 +103,51 @@ impl Engine {
             ));
         }
         let socket = MediaSocket::bind(config.bind, config.receive_buffer_bytes)?;
-        let port = socket
-            .local_address()
-            .map_err(Error::system("socket"))?
-            .port();
-        let events = Arc::new(EventQueue::new()?);
-        let wake = Arc::new(EventFd::new()?);
-        let writer_counters = Arc::new(WriterCounters::default());
-        let metrics = Metrics::default();
+        let local = socket.local_address().map_err(Error::system("socket"))?;
+        let (commands, command_receiver) = sync_channel(COMMANDS);
         let (batch_sender, batches) = sync_channel(BATCHES);
         let in_flight = Arc::new(AtomicU64::new(0));
+        let engine = Self {
+            running: Mutex::new(None),
+            wake: Arc::new(EventFd::new()?),
+            events: Arc::new(EventQueue::new()?),
+            metrics: Metrics::default(),
+            writer_counters: Arc::default(),
+            port: local.port(),
+        };
+        let now = Instant::now();
+        let shard = Shard {
+            socket,
+            sfu: Sfu::new(config.media_plane(local.port()), now),
+            commands: command_receiver,
+            wake: engine.wake.clone(),
+            events: engine.events.clone(),
+            intake: Intake::new(batch_sender, in_flight.clone(), WAITING_BYTES),
+            metrics: engine.metrics.clone(),
+            latest: now,
+            metrics_at: now,
+        };
         let journal = JournalThread::new(Setup {
             batches,
-            in_flight: in_flight.clone(),
-            events: events.clone(),
-            counters: writer_counters.clone(),
+            in_flight,
+            events: engine.events.clone(),
+            counters: engine.writer_counters.clone(),
             clock: SessionClock::start(),
             journal_root: config.journal_root,
             sync_interval: Duration::from_millis(config.sync_interval_ms),
         });
-        let (commands, command_receiver) = sync_channel(COMMANDS);
-        let now = Instant::now();
-        let announce = config
-            .announce
-            .iter()
-            .map(|ip| SocketAddr::new(*ip, port))
-            .collect();
-        let shard = Shard {
-            socket,
-            sfu: Sfu::new(
-                Config {
-                    announce,
-                    video_codecs: config.video_codecs,
-                },
-                now,
-            ),
-            commands: command_receiver,
-            wake: wake.clone(),
-            events: events.clone(),
-            intake: Intake::new(batch_sender, in_flight, WAITING_BYTES),
-            metrics: metrics.clone(),
-            latest: now,
-            metrics_at: now,
-        };
-        let journal = spawn("isotape-journal", &events, move || journal.run())?;
-        let shard = spawn("isotape-shard", &events, move || shard.run())?;
-        let running = Mutex::new(Some(Running {
+        let journal = spawn("isotape-journal", &engine.events, move || journal.run())?;
+        let shard = spawn("isotape-shard", &engine.events, move || shard.run())?;
+        *engine.lock_running() = Some(Running {
             commands,
             shard,
             journal,
-        }));
-        Ok(Self {
-            running,
-            wake,
-            events,
-            metrics,
-            writer_counters,
-            port,
-        })
+        });
+        Ok(engine)
+    }
+
+    fn lock_running(&self) -> MutexGuard<'_, Option<Running>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The port of the media socket.
@@ -169,10 +169,7 @@ impl Engine {
     pub fn command(&self, json: &str) -> Result<(), Error> {
         let request =
             serde_json::from_str(json).map_err(|error| Error::Command(error.to_string()))?;
-        let running = self
-            .running
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        let running = self.lock_running();
         let running = running.as_ref().ok_or(Error::Closed)?;
         running
             .commands
@@ -225,11 +222,7 @@ impl Engine {
     /// Stops both threads. What was received is durable on return; journals that were not sealed are
     /// left to recovery.
     pub fn close(&self) {
-        let running = self
-            .running
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
-            .take();
+        let running = self.lock_running().take();
         let Some(Running {
             commands,
             shard,
