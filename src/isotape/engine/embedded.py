@@ -85,6 +85,8 @@ class EmbeddedEngine:
         self._dropped_events = 0
         self._gap_packets = 0
         self._closed = False
+        # Set when a thread of the core has died: nothing more is recorded, and only a restart of the process mends it.
+        self.failed = asyncio.Event()
         self._loop.add_reader(self._core.fileno(), self._drain)
 
     @property
@@ -141,7 +143,11 @@ class EmbeddedEngine:
 
     def metrics(self) -> dict[str, int]:
         """The core's counters and this module's own."""
-        own = {"events_dropped": self._dropped_events, "journal_gap_packets": self._gap_packets}
+        own = {
+            "events_dropped": self._dropped_events,
+            "journal_gap_packets": self._gap_packets,
+            "failed": int(self.failed.is_set()),
+        }
         return {**self._core.metrics(), **own}
 
     async def close(self) -> None:
@@ -154,16 +160,15 @@ class EmbeddedEngine:
         self._closed = True
         self._loop.remove_reader(self._core.fileno())
         await asyncio.to_thread(self._core.close)
-        for waiting in self._waiting.values():
-            if not waiting.done():
-                waiting.set_exception(Unavailable("engine: closed"))
+        self._give_up_waiting("engine: closed")
         self._events.put_nowait(_CLOSED)
 
     async def _ask(self, command: str, **arguments: Any) -> dict[str, Any]:
-        if self._closed:
-            raise Unavailable("engine: closed")
+        if self._closed or self.failed.is_set():
+            raise Unavailable("engine: failed, restart the server" if self.failed.is_set() else "engine: closed")
         request = next(self._requests)
-        reply = self._waiting[request] = self._loop.create_future()
+        reply: asyncio.Future[dict[str, Any]] = self._loop.create_future()
+        self._waiting[request] = reply
         try:
             self._send({"command": command, "request": request, **arguments})
             async with asyncio.timeout(_REPLY_TIMEOUT_S):
@@ -184,11 +189,23 @@ class EmbeddedEngine:
             message = json.loads(text)
             if message["event"] == "reply":
                 self._settle(message)
+            elif message["event"] == "engine_failed":
+                self._fail(str(message["error"]))
             elif message["event"] == "journal_gap":
                 self._gap_packets += int(message.get("packets", 0))
                 log.error("journal queue overflowed", journal=message.get("journal"), packets=message.get("packets"))
             else:
                 self._offer(message)
+
+    def _fail(self, error: str) -> None:
+        log.critical("engine failed: restart the server", error=error)
+        self.failed.set()
+        self._give_up_waiting(f"engine: {error}")
+
+    def _give_up_waiting(self, message: str) -> None:
+        for waiting in self._waiting.values():
+            if not waiting.done():
+                waiting.set_exception(Unavailable(message))
 
     def _settle(self, message: Mapping[str, Any]) -> None:
         waiting = self._waiting.get(int(message["request"]))

@@ -7,9 +7,11 @@ field name of the client protocol.
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from weakref import WeakValueDictionary
+
+from sqlalchemy.exc import OperationalError
 
 from isotape.auth.tokens import AppToken
 from isotape.db import peers, sessions
@@ -37,6 +39,8 @@ log = logger(part="rooms")
 # A client that makes its connections anew publishes its tracks one by one again, each with a round trip: 0.5 s
 # measured on a fast link.
 _RENEWAL_S = 15.0
+# A database that restarts is back within seconds; a stop of this server must not wait longer than its supervisor does.
+_WRITE_AGAIN_S = (0.1, 0.5, 2.0, 5.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,7 +323,7 @@ class Rooms:
             ending = await self._recorder.end(seat.peer, str(reason))
         self._listener.peer_left(seat.room, seat.peer, reason)
         async with self._door(seat.room.room.id):
-            await self._stand_up(seat, ending, reason)
+            await _insist(lambda: self._stand_up(seat, ending, reason))
         if seat.peer.in_engine:
             await self._forget_media(seat)
         log.info("peer left", reason=str(reason), assets=len(ending.assets), **_names(seat))
@@ -430,6 +434,20 @@ class Rooms:
         if door is None:
             door = self._doors[room_id] = asyncio.Lock()
         return door
+
+
+async def _insist(write: Callable[[], Awaitable[None]]) -> None:
+    """Runs a transaction again while the database is away: the media is sealed, only its rows are not written yet.
+
+    When it stays away the rows stay as they are, and the next start finds and ends what they say is open.
+    """
+    for pause_s in _WRITE_AGAIN_S:
+        try:
+            return await write()
+        except OperationalError as error:
+            log.error("rows of a leave not written, trying again", error=str(error.orig), pause_s=pause_s)
+            await asyncio.sleep(pause_s)
+    return await write()
 
 
 def _owns(seat: Seat, token: AppToken) -> bool:
