@@ -128,6 +128,7 @@ def split_stalls(log: TrackLog, epoch: Epoch) -> list[Epoch]:
 
 def _step_between(epoch: Epoch, after_ns: int, until_ns: int) -> int:
     """The packet before which the arrivals fall behind the ticks most, between two moments."""
+    until_ns += _STALL_NS  # media and reports take different ways through the sender
     lateness = epoch.packets["arrival_ns"] - epoch.ticks * (NS_PER_S / epoch.rate)
     near = (epoch.packets["arrival_ns"][1:] >= after_ns) & (epoch.packets["arrival_ns"][1:] <= until_ns)
     steps = np.where(near, np.diff(lateness), -np.inf)
