@@ -52,7 +52,7 @@ async def _of_input(_request: Request, error: Exception) -> JSONResponse:
 
 async def _of_http(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
-    response = answer(error.status_code, error.detail.lower())
+    response = answer(error.status_code, str(error.detail))
     response.headers.update(error.headers or {})
     return response
 

@@ -79,8 +79,8 @@ async def test_a_body_that_cannot_be_read_is_a_bad_request(node: Outside, conten
 
 
 async def test_what_is_not_there_is_answered_in_the_same_shape(node: Outside) -> None:
-    assert (await node.http.get("/nothing")).json() == {"code": 404, "message": "not found"}
-    assert (await node.http.put("/rooms")).json() == {"code": 405, "message": "method not allowed"}
+    assert (await node.http.get("/nothing")).json() == {"code": 404, "message": "Not Found"}
+    assert (await node.http.put("/rooms")).json() == {"code": 405, "message": "Method Not Allowed"}
 
 
 async def test_unknown_fields_and_keys_are_ignored(node: Outside) -> None:

@@ -7,15 +7,21 @@ from typing import Any
 
 import pytest
 
-from isotape.db import assets
+from isotape.db import assets, peers
 from isotape.model import AssetState
-from tests.kit.outside import Outside, add_peer, add_room, add_session, an_asset, outside
+from tests.kit.outside import START, Outside, add_peer, add_room, add_session, an_asset, outside
 
 pytestmark = pytest.mark.anyio
 
 TEXT = (Path(__file__).parents[3] / "docs/guide/rest.md").read_text()
-# Every word that stands in code marks, alone or in an example such as `{"limit", "data"}`.
-NAMED = set(re.findall(r"[A-Za-z_0-9]+", " ".join(re.findall(r"`([^`\n]+)`", TEXT))))
+SECTIONS = dict(re.findall(r"^## ([^\n]+)\n(.*?)(?=^## |\Z)", TEXT, re.MULTILINE | re.DOTALL))
+SHARED = "What all calls share"
+
+
+def _named(section: str) -> set[str]:
+    """Every word that stands in code marks in that section, alone or in an example such as `{"limit", "data"}`, or is shared by all."""
+    marked = re.findall(r"`([^`\n]+)`", SECTIONS[section] + SECTIONS[SHARED])
+    return set(re.findall(r"[A-Za-z_0-9]+", " ".join(marked)))
 
 
 @pytest.fixture
@@ -35,39 +41,44 @@ async def test_the_guide_lists_exactly_the_routes_of_the_api(node: Outside) -> N
     assert documented == {f"{method} {path}" for method, path, _ in _operations(node)}
 
 
-async def test_the_guide_names_every_parameter_and_body_field(node: Outside) -> None:
+async def test_a_section_names_every_parameter_and_body_field_of_its_calls(node: Outside) -> None:
+    for method, path, operation in _operations(node):
+        section = operation["tags"][0].capitalize()
+        parameters = {parameter["name"] for parameter in operation.get("parameters", [])}
+        assert parameters - _named(section) == set(), f"{method} {path}"
     schemas = node.app.openapi()["components"]["schemas"]
-    taken = {
-        parameter["name"] for _, _, operation in _operations(node) for parameter in operation.get("parameters", [])
-    }
-    taken |= {field for name in ("RoomBody", "CodeBody") for field in schemas[name]["properties"]}
-    assert taken - NAMED == set()
+    assert set(schemas["RoomBody"]["properties"]) - _named("Rooms") == set()
+    assert set(schemas["CodeBody"]["properties"]) - _named("Room codes") == set()
 
 
-async def test_the_guide_names_every_field_that_a_call_answers(node: Outside) -> None:
+async def test_a_section_names_every_field_that_its_calls_answer(node: Outside) -> None:
     async with node.database.begin() as tx:
         room = await add_room(tx)
         session = await add_session(tx, room, ended=False)
         peer = await add_peer(tx, session)
+        gone = await add_peer(tx, session, "bob")
+        await peers.leave(tx, gone, "client request", START)
         made = [an_asset(session), an_asset(session, AssetState.FAILED)]
         for asset in made:
             await assets.insert(tx, asset)
+    calls = {
+        "Recording assets": ["/recording-assets", f"/recording-assets/{made[0].id}/presigned-url"],
+        "Rooms": ["/rooms"],
+        "Room codes": [f"/room-codes/room/{room.id}"],
+        "Sessions": ["/sessions"],
+        "Recordings": ["/recordings"],
+        "Active rooms": [f"/active-rooms/{room.id}", f"/active-rooms/{room.id}/peers"],
+        SHARED: ["/rooms?limit=0", "/nothing"],
+    }
+    await node.http.post(f"/room-codes/room/{room.id}")
+    for section, paths in calls.items():
+        for path in paths:
+            answered = set(_fields((await node.http.get(path)).json())) - {peer.id, gone.id}
+            assert answered - _named(section) == set(), path
+    job = (await node.http.get(f"/recordings/{session.job_id}")).json()
+    assert set(job) - _named("Recordings") == set()
     template = (await node.http.get("/templates")).json()["data"][0]
-    answers = [
-        await node.http.get("/recording-assets"),
-        await node.http.get(f"/recording-assets/{made[0].id}/presigned-url"),
-        await node.http.get("/rooms"),
-        await node.http.post(f"/room-codes/room/{room.id}"),
-        await node.http.get(f"/room-codes/room/{room.id}"),
-        await node.http.get("/sessions"),
-        await node.http.get(f"/recordings/{session.job_id}"),
-        await node.http.get("/recordings"),
-        await node.http.get(f"/active-rooms/{room.id}"),
-        await node.http.get(f"/active-rooms/{room.id}/peers"),
-        await node.http.get("/rooms?limit=0"),
-    ]
-    answered = set(template) | {field for answer in answers for field in _fields(answer.json())}
-    assert answered - NAMED - {peer.id} == set()
+    assert set(template) - _named("Templates") == set()
 
 
 def _fields(value: Any) -> Iterator[str]:
