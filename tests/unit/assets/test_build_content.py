@@ -37,6 +37,12 @@ def test_reports_that_jitter_by_ten_ms_do_not_move_sound_from_picture(tmp_path: 
     sync_is_right(make(tmp_path, sound, picture), flashes=15)
 
 
+def test_the_few_reports_of_a_short_call_are_enough(tmp_path: Path) -> None:
+    sound = record(tmp_path / "a", audio(0, 15, report_noise_s=0.010))
+    picture = record(tmp_path / "v", video("H264", 0, 15), Network(seed=5))
+    sync_is_right(make(tmp_path, sound, picture), flashes=7)
+
+
 def test_an_audio_clock_that_runs_wrong_keeps_its_picture(tmp_path: Path) -> None:
     sound = record(tmp_path / "a", audio(0, 61, ppm=300, report_noise_s=0.003))
     picture = record(tmp_path / "v", video("H264", 0, 61), Network(seed=5))
