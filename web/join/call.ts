@@ -5,7 +5,7 @@ import {
   selectIsLocalAudioEnabled,
   selectIsLocalScreenShared,
   selectIsLocalVideoEnabled,
-  selectPeerCount,
+  selectPeers,
   selectRecordingState,
 } from "@100mslive/hms-video-store";
 import { find } from "./dom";
@@ -32,9 +32,9 @@ export class Call {
       offer("share", allowed.screen && "getDisplayMedia" in (navigator.mediaDevices ?? {}));
     }, selectIsAllowedToPublish);
     store.subscribe((recording) => this.markRecording(Boolean(recording?.server?.running)), selectRecordingState);
-    store.subscribe((count) => {
-      find("people").textContent = count === 1 ? "1 person" : `${count ?? 0} people`;
-    }, selectPeerCount);
+    store.subscribe((peers) => {
+      find("people").textContent = peers.length === 1 ? "1 person" : `${peers.length} people`;
+    }, selectPeers);
   }
 
   private async act(act: Act): Promise<void> {

@@ -5,9 +5,9 @@ import {
   selectIsLocalVideoEnabled,
   selectLocalAudioTrackID,
   selectLocalVideoTrackID,
+  selectSpeakers,
 } from "@100mslive/hms-video-store";
 import { find } from "./dom";
-import { Meter } from "./meter";
 import type { Visit, Wishes } from "./room";
 
 // A name typed once is there the next time; nothing else about a person is kept in the browser by this page.
@@ -16,7 +16,7 @@ const NAME_KEY = "isotape.name";
 export class Preview {
   private readonly name = find<HTMLInputElement>("name");
   private readonly video = find<HTMLVideoElement>("preview-video");
-  private readonly meter = new Meter(find<HTMLMeterElement>("level"));
+  private readonly level = find<HTMLMeterElement>("level");
   private shown: string | undefined;
 
   constructor(
@@ -31,7 +31,7 @@ export class Preview {
     });
     visit.store.subscribe(() => void this.showPicture(), selectLocalVideoTrackID);
     visit.store.subscribe(() => void this.showPicture(), selectIsLocalVideoEnabled);
-    visit.store.subscribe((track) => this.showLevel(track), selectLocalAudioTrackID);
+    visit.store.subscribe(() => this.showLevel(), selectSpeakers);
   }
 
   /** Takes the devices. The name may still be missing: the SDK wants one, the server shows it only after the join. */
@@ -54,7 +54,6 @@ export class Preview {
   }
 
   close(): void {
-    this.meter.stop();
     if (this.shown) void this.visit.actions.detachVideo(this.shown, this.video).catch(() => undefined);
     this.shown = undefined;
   }
@@ -71,8 +70,10 @@ export class Preview {
     if (wanted) await actions.attachVideo(wanted, this.video);
   }
 
-  private showLevel(trackId: string | undefined): void {
-    const track = trackId ? this.visit.actions.getNativeTrackById(trackId) : undefined;
-    if (track && document.body.dataset["state"] === "preview") this.meter.show(track);
+  /** The SDK measures the microphone (0..100) as long as the preview is open. */
+  private showLevel(): void {
+    const { store } = this.visit;
+    const track = store.getState(selectLocalAudioTrackID);
+    this.level.value = (track ? store.getState(selectSpeakers)[track]?.audioLevel : 0) ?? 0;
   }
 }

@@ -140,7 +140,8 @@ export class Tiles {
     for (const [peer, level] of levels) if (level >= SPEAKING_LEVEL) this.lastSpoke.set(peer, now);
     for (const { element } of this.tiles.values()) {
       const level = levels.get(element.dataset["peer"] ?? "") ?? 0;
-      element.toggleAttribute("data-speaking", element.dataset["kind"] === "regular" && level >= SPEAKING_LEVEL);
+      const open = element.dataset["kind"] === "regular" && element.dataset["muted"] === "false";
+      element.toggleAttribute("data-speaking", open && level >= SPEAKING_LEVEL);
     }
   }
 

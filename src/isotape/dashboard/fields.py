@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 
 # The characters of 100ms names.
-_NAME = re.compile(r"[A-Za-z0-9 .\-:_]{1,100}\Z")
+_NAME = re.compile(r"[A-Za-z0-9 .\-:_]{1,128}\Z")
 
 
 class Fields:
@@ -31,11 +31,11 @@ class Fields:
     def refuse(self, field: str, why: str) -> None:
         self.errors.setdefault(field, why)
 
-    def name(self, field: str, *, spaces: bool = True) -> str:
+    def name(self, field: str) -> str:
         """A name as 100ms allows it."""
         text = self.text(field)
-        if not _NAME.match(text) or (" " in text and not spaces):
-            self.refuse(field, f"1 to 100 letters, digits{', spaces' if spaces else ''} and . - : _")
+        if not _NAME.match(text):
+            self.refuse(field, "1 to 128 letters, digits, spaces and . - : _")
         return text
 
     def number(self, field: str, least: int, most: int, *, even: bool = False) -> int:

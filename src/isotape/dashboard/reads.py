@@ -249,15 +249,17 @@ async def template_lines(tx: Tx, workspace: WorkspaceId) -> Sequence[Row[Any]]:
 
 
 async def joinable_code(tx: Tx, workspace: WorkspaceId, code: str) -> Row[Any] | None:
-    """The room code with its room's name and whether both are open."""
+    """The room code with its room's name, whether both are open, and what the template says about recording."""
     row = await tx.execute(
         select(
             room_codes.c.code,
             room_codes.c.role,
             rooms.c.name.label("room_name"),
             and_(room_codes.c.enabled, rooms.c.enabled).label("open"),
+            templates.c.recordings,
         )
         .join(rooms, rooms.c.id == room_codes.c.room_id)
+        .join(templates, templates.c.id == rooms.c.template_id)
         .where(rooms.c.workspace_id == workspace, room_codes.c.code == code)
     )
     return row.one_or_none()

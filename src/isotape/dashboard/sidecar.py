@@ -8,10 +8,11 @@ import asyncio
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from isotape.clock import from_millis
 from isotape.errors import IsotapeError
 from isotape.storage import Storage
 
@@ -41,14 +42,15 @@ class StatedGap:
 
 async def stated_gaps(storage: Storage, asset: Any) -> Sequence[StatedGap]:
     """The gaps of a finished asset (its row), in the order of the file."""
-    if not asset.path:
+    uri = asset.metadata.get("sidecar")
+    if not uri:
         return ()
     try:
-        file = await storage.local_path(asset.path)
-        sidecar = await asyncio.to_thread(_read, file.with_suffix(".json")) if file else {}
-    except (IsotapeError, OSError, ValueError):
+        file = await storage.local_path(uri)
+        sidecar = await asyncio.to_thread(_read, file) if file else {}
+        return tuple(sorted(_gaps(sidecar), key=lambda gap: gap.at_ms))
+    except (IsotapeError, OSError, ValueError, KeyError, TypeError):
         return ()
-    return tuple(sorted(_gaps(sidecar), key=lambda gap: gap.at_ms))
 
 
 def _read(file: Path) -> Mapping[str, Any]:
@@ -59,4 +61,11 @@ def _read(file: Path) -> Mapping[str, Any]:
 
 
 def _gaps(sidecar: Mapping[str, Any]) -> Iterable[StatedGap]:
-    return ()
+    if not sidecar:
+        return
+    zero = from_millis(sidecar["zero"]["session_ns"] // 1_000_000)
+    for track in sidecar["tracks"]:
+        for gap in track["gaps"]:
+            start, end = float(gap["from_ms"]), float(gap["to_ms"])
+            since, until = zero + timedelta(milliseconds=start), zero + timedelta(milliseconds=end)
+            yield StatedGap(track["kind"], gap["cause"], start, end - start, since, until)

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request, Response
 from isotape.dashboard import reads
 from isotape.dashboard.headers import join_headers
 from isotape.dashboard.look import Look
+from isotape.dashboard.pages.templates import records
 from isotape.dashboard.parts import DashboardParts
 
 
@@ -27,4 +28,6 @@ class JoinPage:
         if not found.open:
             return self._look.page(request, "join_refused.html", {"why": "closed"}, status=403)
         headers = join_headers(request.headers.get("host", ""), self._parts.public_url)
-        return self._look.page(request, "join.html", {"room": found}, headers=headers)
+        return self._look.page(
+            request, "join.html", {"room": found, "recorded": records(found.recordings)}, headers=headers
+        )

@@ -37,7 +37,7 @@ class RoomPages:
 
     async def create(self, request: Request, name: _Text = "", template_id: _Text = "") -> Response:
         fields = Fields({"name": name, "template_id": template_id})
-        wanted = fields.name("name", spaces=False)
+        wanted = fields.name("name")
         async with self._parts.database.begin() as tx:
             template = await templates.find(tx, self._parts.workspace, template_id)
             if template is None:

@@ -3,7 +3,7 @@
 Before it: a person with a policy in mind. After it: rooms/, which reads the policy at the first join of the next session.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
@@ -65,7 +65,7 @@ class TemplatePages:
     async def _list(self, request: Request, fields: Fields) -> Response:
         async with self._parts.database.connect() as tx:
             rows = await reads.template_lines(tx, self._parts.workspace)
-        lines = [(row, _first_recording(row.recordings)) for row in rows]
+        lines = [(row, records(row.recordings)) for row in rows]
         return self._look.page(request, "templates.html", {"lines": lines, "fields": fields}, status=fields.status)
 
     async def roles(self, request: Request, template_id: str) -> Response:
@@ -113,8 +113,9 @@ def visible_roles(roles: Json) -> Mapping[str, Any]:
     return {name: role for name, role in roles.items() if not name.startswith("__")}
 
 
-def _first_recording(recordings: Any) -> Mapping[str, Any]:
-    return ((recordings or [{}])[0].get("streamRecording") or {}) if isinstance(recordings, list) else {}
+def records(recordings: Sequence[Json]) -> bool:
+    """Whether a template with these recording configurations keeps streams; the API allows one."""
+    return bool(recordings) and bool((recordings[0].get("streamRecording") or {}).get("enabled"))
 
 
 def _as_fields(policy: StreamRecording) -> Fields:
