@@ -18,8 +18,13 @@ _NOUNS = (assets, templates, rooms, room_codes, sessions, recordings, active_roo
 
 def build_api(parts: ApiParts) -> FastAPI:
     """An application with `/v2`, `/files` and `/openapi.json`; app.py adds the routes of signalling and of the pages to it."""
+    # No Swagger page: it would load its script from somebody else's server.
     app = FastAPI(
-        title="isotape", summary="Stream recordings of rooms, in the 100ms v2 API.", strict_content_type=False
+        title="isotape",
+        summary="Stream recordings of rooms, in the 100ms v2 API.",
+        docs_url=None,
+        redoc_url=None,
+        strict_content_type=False,
     )
     app.state.api_parts = parts
     errors.install(app)

@@ -85,3 +85,9 @@ async def test_what_is_not_there_is_answered_in_the_same_shape(node: Outside) ->
 
 async def test_unknown_fields_and_keys_are_ignored(node: Outside) -> None:
     assert (await node.http.post("/rooms?trace=1", json={"name": "a", "colour": "blue"})).status_code == 200
+
+
+async def test_the_api_describes_itself_without_a_page_from_elsewhere(node: Outside) -> None:
+    assert (await node.http.get("http://isotape.test/openapi.json")).json()["info"]["title"] == "isotape"
+    for page in ("docs", "redoc"):
+        assert (await node.http.get(f"http://isotape.test/{page}")).status_code == 404
