@@ -178,3 +178,36 @@ impl Random {
         self.draw() as f64 / f64::from(u32::MAX)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fake_has_its_rate_and_begins_with_a_key_frame() {
+        let fake = |codec, packets_per_second, payload_bytes| {
+            Clip::fake(&Fake {
+                codec,
+                packets_per_second,
+                payload_bytes,
+            })
+        };
+        let video = fake(CodecName::VP8, 190, 1100);
+        assert_eq!(video.packets.len(), 1900);
+        assert_eq!(video.packets.iter().filter(|p| p.marker).count(), 300);
+        assert_eq!(video.packets[0].payload[..4], [0x10, 0x02, 0x00, 0x9d]);
+        let starts = video.packets.iter().filter(|p| p.payload[0] == 0x10);
+        assert!(
+            starts.skip(1).all(|p| p.payload[1] & 1 == 1),
+            "one key frame"
+        );
+        let audio = fake(CodecName::Opus, 50, 80);
+        assert!(
+            audio
+                .packets
+                .windows(2)
+                .all(|two| two[1].timestamp - two[0].timestamp == 960)
+        );
+        assert_eq!(audio.packets.len(), 500);
+    }
+}

@@ -255,7 +255,7 @@ fn a_muted_track_sends_nothing_while_its_clock_runs_on() {
     write_clip(&clip, "VP8", 30, 3000, 255);
     driver.publish(&far, &[("cam", "video", "VP8")]);
     driver.ok(json!({"command": "mute", "peer": "p", "track": "cam", "muted": true}));
-    driver.start(json!([{"track": "cam", "file": &clip}, {"track": "cam", "file": &clip}]));
+    driver.start(json!([{"track": "cam", "file": &clip}]));
     driver.finish("cam");
     assert!(driver.truth().is_empty());
     driver.ok(json!({"command": "mute", "peer": "p", "track": "cam", "muted": false}));
@@ -349,5 +349,23 @@ fn mistakes_of_the_driver_are_named() {
     for (command, words) in mistakes {
         let reply = driver.ask(command);
         assert!(reply["error"].as_str().unwrap().contains(words), "{reply}");
+    }
+}
+
+#[test]
+fn a_peer_that_was_closed_can_come_back() {
+    let mut driver = Driver::new();
+    let clip = driver.path("cam");
+    write_clip(&clip, "VP8", 10, 1500, 255);
+    for clean in [true, false, true] {
+        let far = Far::start();
+        let log = driver.path("truth.jsonl");
+        driver.ok(json!({"command": "log", "path": log}));
+        driver.publish(&far, &[("cam", "video", "VP8")]);
+        driver.start(json!([{"track": "cam", "file": &clip}]));
+        driver.finish("cam");
+        driver.check_arrivals(&far);
+        driver.ok(json!({"command": "close", "peer": "p", "clean": clean}));
+        assert_eq!(driver.ok(json!({"command": "stats"}))["peers"], json!({}));
     }
 }
