@@ -1,9 +1,10 @@
 // Replaces the page's camera, microphone and screen with ones whose content says whose they are and when they were taken.
 // The client SDK is not touched: it asks the browser for devices as always. `stamp` is {peer, tone}: a number from 0 to 7 and a pitch in Hz.
 //
-// A picture carries three rows of 16 cells, white for 1: peer (4 bits; a screen adds 8) and a counter (12 bits) · the sound clock in
-// milliseconds (16 bits) · 1010… as proof that the picture is readable. The sound is the peer's tone, and every 2 s of the sound clock 100 ms of a
-// 3 kHz beep. One clock, the AudioContext's, times both.
+// A picture carries four rows of 16 cells, white for 1: peer (4 bits; a screen adds 8) and a counter (12 bits) · the sound clock in
+// milliseconds (16 bits) · the page's clock in milliseconds (16 bits) · 1010… as proof that the picture is readable. The sound is the peer's
+// tone, and every 2 s of the sound clock 100 ms of a 3 kHz beep: the AudioContext's clock times both. It stands still when a busy machine
+// cannot make sound in time; the page's clock does not.
 ((stamp) => {
   const COLUMNS = 16;
   const BEEP_EVERY_S = 2;
@@ -41,7 +42,8 @@
     let counter = 0;
     const timer = setInterval(() => {
       if (track.readyState === "ended") return clearInterval(timer);
-      draw(pen, canvas, [(id << 12) | (counter & 0xfff), Math.round(audio.currentTime * 1000) & 0xffff, 0xaaaa]);
+      draw(pen, canvas, [(id << 12) | (counter & 0xfff), Math.round(audio.currentTime * 1000) & 0xffff,
+        Math.round(performance.now()) & 0xffff, 0xaaaa]);
       counter += 1;
       track.requestFrame();
     }, FRAME_MS);

@@ -18,12 +18,13 @@ _WINDOW = 240
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """One readable picture: when the file shows it, whose it is, its number (mod 4096) and the sound clock (ms, mod 65536)."""
+    """One readable picture: when the file shows it, whose it is, its number (mod 4096), two clocks of its page (ms, mod 65536)."""
 
     at_s: float
     peer: int
     counter: int
-    clock_ms: int
+    sound_ms: int
+    page_ms: int
     width: int
 
 
@@ -40,10 +41,10 @@ def stamps(file: Path) -> list[Stamp]:
 
 def _read(gray: NDArray[np.uint8], at_s: float) -> Stamp | None:
     height, width = gray.shape
-    rows = [_bits(gray, height, width, row) for row in range(3)]
-    if rows[2] != _PROOF:
+    rows = [_bits(gray, height, width, row) for row in range(4)]
+    if rows[3] != _PROOF:
         return None
-    return Stamp(at_s, rows[0] >> 12, rows[0] & 0xFFF, rows[1], width)
+    return Stamp(at_s, rows[0] >> 12, rows[0] & 0xFFF, rows[1], rows[2], width)
 
 
 def _bits(gray: NDArray[np.uint8], height: int, width: int, row: int) -> int:
@@ -92,7 +93,7 @@ def av_errors_ms(file: Path) -> NDArray[np.float64]:
         raise AssertionError(f"{file.name}: no beep was heard")
     errors = []
     for stamp in stamps(file):
-        since_beep_s = (stamp.clock_ms % _BEEP_EVERY_MS) / 1000
+        since_beep_s = (stamp.sound_ms % _BEEP_EVERY_MS) / 1000
         due = stamp.at_s - since_beep_s
         for candidate in (due, due + _BEEP_EVERY_MS / 1000):
             nearest = heard[np.argmin(np.abs(heard - candidate))]
