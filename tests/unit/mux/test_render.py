@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import subprocess
 from fractions import Fraction
 from pathlib import Path
@@ -125,6 +126,20 @@ def test_the_report_says_what_lies_on_disk(tmp_path: Path) -> None:
     assert data.index(b"moov") < data.index(b"mdat"), "a player may begin before the whole file has arrived"
     assert b"avc1" in data
     assert b"avc3" not in data
+
+
+def test_seek_entries_of_webm_point_at_the_elements_they_name(tmp_path: Path) -> None:
+    data = make(tmp_path, "VP8", "webm")[0].read_bytes()
+    segment = data.index(b"\x18\x53\x80\x67") + 12
+    cluster = b"\x1f\x43\xb6\x75"
+    head = data[: data.index(cluster)]
+    seeks = re.findall(rb"\x53\xab\x84(.{4})\x53\xac\x88(.{8})", head, re.DOTALL)
+    assert len(seeks) == 3
+    for name, at in seeks:
+        assert data[segment + int.from_bytes(at) :].startswith(name)
+    cues = re.findall(rb"\xb3\x88(.{8}).{2,6}\xf1\x88(.{8})", head, re.DOTALL)
+    assert [int.from_bytes(time) for time, _ in cues] == [0, 1000, 2000]
+    assert all(data[segment + int.from_bytes(at) :].startswith(cluster) for _, at in cues)
 
 
 def test_the_same_plan_gives_the_same_bytes_and_never_overwrites(tmp_path: Path) -> None:
