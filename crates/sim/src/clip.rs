@@ -195,7 +195,10 @@ mod tests {
         let video = fake(CodecName::VP8, 190, 1100);
         assert_eq!(video.packets.len(), 1900);
         assert_eq!(video.packets.iter().filter(|p| p.marker).count(), 300);
-        assert_eq!(video.packets[0].payload[..4], [0x10, 0x02, 0x00, 0x9d]);
+        assert_eq!(
+            video.packets[0].payload[..5],
+            [0x10, 0x10, 0x02, 0x00, 0x9d]
+        );
         let starts = video.packets.iter().filter(|p| p.payload[0] == 0x10);
         assert!(
             starts.skip(1).all(|p| p.payload[1] & 1 == 1),
