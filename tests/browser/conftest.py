@@ -41,7 +41,7 @@ def browser(chromium_path: str) -> Iterator[Browser]:
 
 @pytest.fixture
 def pictures(tmp_path: Path) -> Path:
-    """Where pages leave their pictures: with PICTURES=1 those of the README and the guide are renewed, else nothing in the checkout changes."""
+    """Where pages leave their pictures: PICTURES=1 renews those of the guide, else nothing in the checkout changes."""
     folder = Path(__file__).parents[2] / "docs" / "images" if os.environ.get("PICTURES") else tmp_path / "pictures"
     folder.mkdir(parents=True, exist_ok=True)
     return folder

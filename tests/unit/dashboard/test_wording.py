@@ -18,7 +18,8 @@ def test_a_duration_reads_as_on_a_clock(ms: int, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("size_bytes", "text"), [(0, "0.0 kB"), (99_900, "99.9 kB"), (12_345_678, "12.3 MB"), (5_000_000_000, "5,000.0 MB")],
+    ("size_bytes", "text"),
+    [(0, "0.0 kB"), (99_900, "99.9 kB"), (12_345_678, "12.3 MB"), (5_000_000_000, "5,000.0 MB")],
 )
 def test_a_size_reads_in_megabytes(size_bytes: int, text: str) -> None:
     assert wording.size(size_bytes) == text
