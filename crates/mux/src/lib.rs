@@ -8,12 +8,10 @@
 //! sockets, no clock: the same plan gives the same bytes.
 #![forbid(unsafe_code)]
 
-pub mod av1;
-mod bits;
+pub mod bitstream;
 pub mod codec;
 pub mod depacket;
 pub mod error;
-pub mod h264;
 pub mod index;
 mod mp4;
 pub mod placeholder;

@@ -4,9 +4,9 @@
 //! picture comes, and a picture parameter set of its own, so that the stream's own is not touched. It is an IDR picture: what
 //! comes after it must start with an IDR picture too, and then decodes bit by bit as if it had stood alone.
 
-use crate::bits::BitWriter;
-use crate::h264::sps::{PictureOrder, Sps};
-use crate::h264::{
+use crate::bitstream::bits::BitWriter;
+use crate::bitstream::h264::sps::{PictureOrder, Sps};
+use crate::bitstream::h264::{
     START_CODE, from_rbsp, nal, pps_ids, slice_pps_id, unit_type, units_by_start_code,
 };
 

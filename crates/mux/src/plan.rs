@@ -97,30 +97,24 @@ impl<'a> Track<'a> {
             return Err(wrong("there are no samples".to_owned()));
         }
         let count = (packets.len() / PACKET_BYTES) as u64;
-        let mut expected = 0;
+        let mut due = 0;
         for (index, sample) in samples.iter().enumerate() {
-            check_sample(sample, count)
+            due = check_sample(sample, count)
+                .and_then(|()| track.check_time(index, sample, due))
                 .map_err(|reason| wrong(format!("sample {index}: {reason}")))?;
-            let contiguous = sample.pts == expected;
-            let fits = if codec == Codec::Opus || index == 0 {
-                contiguous
-            } else {
-                sample.pts >= expected
-            };
-            if !fits {
-                return Err(wrong(format!(
-                    "sample {index}: pts {} where {expected} is due",
-                    sample.pts
-                )));
-            }
-            expected = sample.pts
-                + if codec == Codec::Opus {
-                    i64::from(sample.duration)
-                } else {
-                    1
-                };
         }
         Ok(Self { samples, ..track })
+    }
+
+    /// Sound follows without a hole; a picture follows the one before it. Gives when the next one is due.
+    fn check_time(&self, index: usize, sample: &Sample, due: i64) -> Result<i64, String> {
+        let sound = self.codec == Codec::Opus;
+        let exact = sound || index == 0;
+        if sample.pts < due || exact && sample.pts != due {
+            return Err(format!("pts {} where {due} is due", sample.pts));
+        }
+        let lasts = if sound { i64::from(sample.duration) } else { 1 };
+        Ok(sample.pts + lasts)
     }
 
     pub fn name(&self) -> &'static str {

@@ -5,10 +5,10 @@
 
 use serde::Serialize;
 
+use crate::bitstream::h264;
 use crate::codec::Codec;
 use crate::depacket;
 use crate::error::MuxError;
-use crate::h264;
 use crate::mp4;
 use crate::plan::{AUDIO_CLOCK, PacketRef, Track};
 use crate::sha::{Finished, HashedFile};

@@ -3,11 +3,11 @@
 //! With this the whole layout of the file is known before a byte is written, so the index stands at the front and the file
 //! is written once. The second pass makes the same samples again and writes them; they must come out equal.
 
-use crate::av1::{self, SequenceHeader, obu};
+use crate::bitstream::av1::{self, SequenceHeader, obu};
+use crate::bitstream::h264::{self, nal, sps::Sps};
 use crate::codec::Codec;
 use crate::depacket::{self, Broken, opus, vp8, vp9};
 use crate::error::MuxError;
-use crate::h264::{self, nal, sps::Sps};
 use crate::plan::{Sample, Track};
 use crate::source::Source;
 

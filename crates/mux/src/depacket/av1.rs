@@ -4,7 +4,7 @@
 //! the delimiters left out (AV1 in ISOBMFF, section 2.4).
 
 use super::{Assembly, Broken, Facts};
-use crate::av1::{Obu, SequenceHeader, leb128, obu};
+use crate::bitstream::av1::{Obu, SequenceHeader, leb128, obu};
 
 /// The aggregation header, section 4.4.
 struct Aggregation<'a> {
@@ -138,7 +138,7 @@ impl Assembly for TemporalUnit {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::av1::{append_leb128, obus};
+    use crate::bitstream::av1::{append_leb128, obus};
     use crate::codec::Codec;
     use crate::depacket::assemble;
     use proptest::prelude::*;

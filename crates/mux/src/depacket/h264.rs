@@ -4,7 +4,7 @@
 //! the middle of a stream stays decodable.
 
 use super::{Assembly, Broken, Facts};
-use crate::h264::{append_with_length, nal, sps::Sps, starts_picture, unit_type};
+use crate::bitstream::h264::{append_with_length, nal, sps::Sps, starts_picture, unit_type};
 
 /// RFC 6184 table 1.
 const STAP_A: u8 = 24;
@@ -161,9 +161,9 @@ impl Assembly for AccessUnit {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bitstream::h264::units_by_length;
     use crate::codec::Codec;
     use crate::depacket::assemble;
-    use crate::h264::units_by_length;
     use proptest::prelude::*;
 
     /// Packetises like libwebrtc: small units in a STAP-A, large ones in FU-A.

@@ -4,7 +4,7 @@
 //! bitstream specification asks for; without it FFmpeg cannot find the second layer.
 
 use super::{Assembly, Broken, Facts};
-use crate::bits::BitReader;
+use crate::bitstream::bits::BitReader;
 
 /// The payload descriptor, RFC 9628 section 4.2.
 struct Descriptor {
@@ -218,7 +218,7 @@ fn append_superframe_index(layers: &[usize], frame: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bits::BitWriter;
+    use crate::bitstream::bits::BitWriter;
     use crate::codec::Codec;
     use crate::depacket::assemble;
     use proptest::prelude::*;

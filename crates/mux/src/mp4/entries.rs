@@ -1,11 +1,11 @@
 //! Sample entries: what the decoder has to know before the first sample, in the form each codec's mapping asks for.
 
 use super::boxes::Boxes;
-use crate::av1::SequenceHeader;
+use crate::bitstream::av1::SequenceHeader;
+use crate::bitstream::h264::{pps_ids, sps};
 use crate::codec::Codec;
 use crate::depacket::vp9;
 use crate::error::MuxError;
-use crate::h264::{pps_ids, sps};
 use crate::plan::{OPUS_PRE_SKIP, VIDEO_CLOCK};
 use crate::survey::{Config, Survey};
 

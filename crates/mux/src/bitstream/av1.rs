@@ -2,7 +2,7 @@
 //!
 //! The sequence header tells the picture size for the index and the profile for the container.
 
-use crate::bits::BitReader;
+use crate::bitstream::bits::BitReader;
 
 /// obu_type values, AV1 specification section 6.2.2.
 pub mod obu {

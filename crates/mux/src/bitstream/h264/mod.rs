@@ -4,7 +4,7 @@
 
 pub mod sps;
 
-use crate::bits::BitReader;
+use crate::bitstream::bits::BitReader;
 
 /// nal_unit_type values, ITU-T H.264 table 7-1.
 pub mod nal {

@@ -3,7 +3,7 @@
 //! Read for the packet index (sizes), for the container (profile, chroma) and for the black placeholder picture.
 
 use super::rbsp;
-use crate::bits::BitReader;
+use crate::bitstream::bits::BitReader;
 
 /// How picture order is coded, as far as a slice header depends on it (ITU-T H.264, section 7.3.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
