@@ -9,6 +9,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
 import httpx2
@@ -141,6 +142,14 @@ class Client:
         seen = found()
         assert seen is not None
         return seen
+
+    async def each(self, method: str) -> AsyncIterator[Json]:
+        """The params of every such notice, as they come, without end."""
+        for seen in count():
+            async with self._news:
+                while len(self.heard(method)) <= seen:
+                    await self._news.wait()
+            yield self.heard(method)[seen]
 
     def heard(self, method: str) -> list[Json]:
         return [one["params"] for one in self.notices if one["method"] == method]
