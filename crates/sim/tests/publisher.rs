@@ -269,7 +269,7 @@ fn a_muted_track_sends_nothing_while_its_clock_runs_on() {
     assert_eq!(step("sequence"), 1);
     let ticks = (after["timestamp"].as_u64().unwrap() as u32)
         .wrapping_sub(before["timestamp"].as_u64().unwrap() as u32);
-    assert!(ticks > 33_000, "{ticks} ticks passed");
+    assert!(ticks > 9 * 3000, "{ticks} ticks passed");
 }
 
 #[test]
