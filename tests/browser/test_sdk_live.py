@@ -110,5 +110,6 @@ async def test_after_a_crash_of_the_server_the_clients_come_back_into_their_asse
         assert sorted(await kinds(live)) == [("regular", "recording")] * 2 + [("screen", "recording")]
         for one in peers:
             await one.do("isotape.actions.leave()")
-        await until(lambda: len(live.jobs.enqueued) == 3)
+        await until(lambda: live.rooms.counts()["rooms"] == 0)
+        assert len(live.jobs.enqueued) == 3
         assert sorted(await kinds(live)) == [("regular", "sealed")] * 2 + [("screen", "sealed")]
