@@ -1,6 +1,6 @@
 """The Sessions page (what is recorded now, what is being finished, what failed, what was) and the page of one session."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -15,7 +15,7 @@ from isotape.dashboard.timeline import Span, draw
 from isotape.db import journals
 from isotape.db.engine import Tx
 from isotape.ids import SessionId
-from isotape.model import AssetState
+from isotape.model import AssetKind, AssetState, Journal, MediaKind
 
 # The steps an asset goes through, as the page names them.
 STEPS = (
@@ -87,13 +87,19 @@ class SessionPages:
         values = {
             "line": line,
             "span": span,
-            "timeline": draw(span, line.peers, written, gaps),
+            "timeline": draw(span, line.peers, _with_pictures(written, line), gaps),
             "peers": {peer.id: peer for peer in line.peers},
             "deliveries": told,
             "steps": STEPS,
             "public_url": self._parts.public_url,
         }
         return self._look.page(request, "session.html", values)
+
+
+def _with_pictures(written: Sequence[Journal], line: reads.SessionLine) -> Sequence[Journal]:
+    """Without the black placeholders of cameras that were never on: their finished asset is an audio one."""
+    sound_only = {a.id for a in line.assets if a.kind == AssetKind.AUDIO and a.state == AssetState.COMPLETED}
+    return [j for j in written if j.track.kind is not MediaKind.VIDEO or j.asset_id not in sound_only]
 
 
 def _asked(request: Request) -> Mapping[str, str]:
