@@ -43,8 +43,8 @@ from isotape.storage.signed_url import UrlSigner
 from isotape.webhooks.address_guard import AddressGuard
 from isotape.webhooks.deliver import Deliverer
 
-# A signalling frame carries an SDP that only grows; 1 MiB is the bound the socket layer checks again.
-_WS_MAX_BYTES = 1 << 20
+# The socket layer answers a frame above 1 MiB with an error that names the bound; only far larger ones end the socket here.
+_WS_MAX_BYTES = 4 << 20
 # Sockets have this long to close by themselves after their peers were told.
 _HTTP_DRAIN_S = 3
 _log = logs.logger(part="app")
@@ -172,6 +172,8 @@ class Server:
             peer_grace_s=settings.peer_grace_s,
         )
         self.rooms = Rooms(parts, fanout)
+        self.metrics.watch("live", self.rooms.counts)
+        self.metrics.watch("signalling", fanout.counts)
         self.signalling = Signalling(
             SignallingParts(
                 database=self.database,
@@ -191,6 +193,7 @@ class Server:
     async def _start_http(self) -> None:
         self.http = build_api(ApiParts(self.database, self.credentials, self.storage, self.clock, signer=self.signer))
         self.http.include_router(self.signalling.router)
+        self.state.engine_failed = self.engine.failed.is_set
         self.http.include_router(health.build_health(self.state, self.database, self.metrics))
         self.http.include_router(build_dashboard(self._dashboard_parts()))
         self.http.mount("/static", static_files())
@@ -241,8 +244,19 @@ async def serve(settings: Settings) -> None:
             print(f"isotape first start: dashboard user admin, password {server.first_password}", flush=True)  # noqa: T201
         print(f"isotape ready {server.url}", flush=True)  # noqa: T201
         _log.info("ready", url=server.url, media_port=server.engine.media_port)
-        await stop.wait()
-        _log.info("stopping: joins are refused, recordings are sealed, jobs finish")
+        engine_failed = await _stopped_or_failed(stop, server.engine.failed)
+        _log.info("stopping: joins are refused, recordings are sealed, jobs finish", engine_failed=engine_failed)
+    if engine_failed:
+        raise IsotapeError("engine: a thread of the media core died; what was recorded is kept, start the server again")
+
+
+async def _stopped_or_failed(stop: asyncio.Event, failed: asyncio.Event) -> bool:
+    """Waits for the first of the two; whether it was the failure. A supervisor then starts a new process."""
+    waits = [asyncio.create_task(event.wait()) for event in (stop, failed)]
+    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    for wait in waits:
+        await _cancel(wait)
+    return failed.is_set()
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -1,5 +1,6 @@
 """/livez, /readyz and /metrics: whether this process lives, whether it takes joins, and what it counts."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from fastapi import APIRouter, Response
@@ -13,9 +14,10 @@ from isotape.metrics import CONTENT_TYPE, Metrics
 
 @dataclass
 class Health:
-    """Set by the composition root when joins are accepted, cleared when the stop begins."""
+    """`ready` is set by the composition root when joins are accepted and cleared when the stop begins."""
 
     ready: bool = False
+    engine_failed: Callable[[], bool] = lambda: False
 
 
 def build_health(state: Health, database: Database, metrics: Metrics) -> APIRouter:
@@ -28,8 +30,8 @@ def build_health(state: Health, database: Database, metrics: Metrics) -> APIRout
 
     @router.get("/readyz")
     async def readyz() -> JSONResponse:
-        """200 when joins are accepted and the database answers, else 503 with what is wrong."""
-        problem = "stopping or starting" if not state.ready else await _database_problem(database)
+        """200 when joins are accepted, media flows and the database answers, else 503 with what is wrong."""
+        problem = _own_problem(state) or await _database_problem(database)
         return JSONResponse({"status": problem or "ready"}, status_code=503 if problem else 200)
 
     @router.get("/metrics")
@@ -37,6 +39,12 @@ def build_health(state: Health, database: Database, metrics: Metrics) -> APIRout
         return Response(metrics.render(), media_type=CONTENT_TYPE)
 
     return router
+
+
+def _own_problem(state: Health) -> str:
+    if not state.ready:
+        return "starting or stopping"
+    return "media core failed: restart the server" if state.engine_failed() else ""
 
 
 async def _database_problem(database: Database) -> str:
