@@ -11,13 +11,14 @@ import struct
 import subprocess
 import uuid
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import httpx2
+from websockets.exceptions import ConnectionClosed
 
 from tests.kit.client import Client
 from tests.kit.packetise import PACKETISERS
@@ -33,6 +34,8 @@ _NO_LEVEL = 255
 # A bound, not a pace. A reply waits behind everything else that shares the machine.
 _PATIENCE_S = 30.0
 _MAX_LINE = 1 << 20
+# As the browser SDK does; the server gives up a socket that says nothing for 15 s.
+_PING_EVERY_S = 3.0
 
 
 class PublisherError(Exception):
@@ -210,7 +213,7 @@ class SendingPeer:
     published: dict[str, Publishing] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._answering: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
         self.is_gone = False
 
     async def join(self) -> None:
@@ -227,13 +230,16 @@ class SendingPeer:
         await self.publisher.hear(event="connection", peer=self.name, pc="publish", state="connected")
 
     def listen(self) -> None:
-        """Answers the server's offers of the subscribing connection, from now on and on the present socket."""
+        """Pings, and answers the server's offers of the subscribing connection, from now on and on the present socket."""
         self.deafen()
-        self._answering = asyncio.create_task(self._answer_offers(self.client))
+        self._tasks = [
+            asyncio.create_task(self._answer_offers(self.client)),
+            asyncio.create_task(_ping(self.client)),
+        ]
 
     def deafen(self) -> None:
-        if self._answering is not None:
-            self._answering.cancel()
+        for task in self._tasks:
+            task.cancel()
 
     async def publish(self, *tracks: Publishing) -> None:
         """Offers the tracks beside those that are published already. Nothing is sent before `start`."""
@@ -332,6 +338,13 @@ class SendingPeer:
         async for offer in client.each("offer"):
             reply = await self.publisher.ask("subscribe_offer", peer=self.name, sdp=offer["sdp"])
             await client.tell("answer", desc={"type": "answer", "sdp": reply["sdp"]})
+
+
+async def _ping(client: Client) -> None:
+    with suppress(ConnectionClosed):
+        while True:
+            await asyncio.sleep(_PING_EVERY_S)
+            await client.request("ping", timestamp=0)
 
 
 @asynccontextmanager
