@@ -73,6 +73,20 @@ async def load(tx: Tx, delivery_id: str) -> Delivery | None:
     return Delivery(row.id, row.event_id, row.type, row.body, row.url, DeliveryState(row.state), row.attempts)
 
 
+async def is_next(tx: Tx, delivery: Delivery) -> bool:
+    """Whether every older event of its session has been tried at this endpoint at least once."""
+    own = select(events.c.session_id, events.c.sequence).where(events.c.id == delivery.event_id).subquery()
+    older = (
+        select(deliveries.c.id)
+        .join(events, events.c.id == deliveries.c.event_id)
+        .join(own, own.c.session_id == events.c.session_id)
+        .where(events.c.sequence < own.c.sequence, deliveries.c.url == delivery.url)
+        .where(deliveries.c.state == DeliveryState.PENDING, deliveries.c.attempts == 0)
+        .limit(1)
+    )
+    return (await tx.execute(older)).first() is None
+
+
 async def record(tx: Tx, delivery: Delivery, attempt: Attempt, now: datetime) -> bool:
     """Writes what the try met; False when another try of the same delivery has written since it was read."""
     result = await tx.execute(

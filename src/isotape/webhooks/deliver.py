@@ -1,7 +1,8 @@
 """One try of one delivery: read it, check where it goes, sign it, send it, write down what happened, schedule the next try.
 
 Before it: a job that isotape.events or the try before enqueued. After it: the receiver's server. A delivery is told at least
-once: a crash between the receiver's answer and our note of it repeats the try, with the same `webhook-id`.
+once: a crash between the receiver's answer and our note of it repeats the try, with the same `webhook-id`. The first
+tries of one session's events go out in the order of the events as long as the receiver answers; a later try waits for nobody.
 
 What is met here (a refused address, a dead server, a 500) is the delivery's own history and never an error of the job.
 """
@@ -10,6 +11,7 @@ import asyncio
 import random
 import ssl
 from collections.abc import Awaitable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
@@ -30,6 +32,9 @@ RETRY_S = (1, 3, 10, 30, 120, 600, 3_600, 7_200, 18_000, 36_000, 50_400, 72_000,
 # Later tries are spread by this share of their wait, so that a receiver that comes back is not met by all of them at once.
 _JITTER = 0.2
 _EXACT_TRIES = 3
+# How long (s) a first try waits for those of its session's older events; a receiver that hangs must not hold everything.
+_TURN_S = 2.0
+_TURN_POLL_S = 0.05
 # From the first byte out to the last byte in: the upper end of what Standard Webhooks recommends.
 _TIMEOUT_S = 15.0
 # What is read of an answer. Nothing in it matters but its status; the beginning is kept for whoever looks into a failure.
@@ -85,8 +90,21 @@ class Deliverer:
             delivery = await deliveries.load(tx, delivery_id)
         if delivery is None or delivery.state is not DeliveryState.PENDING:
             return
+        if delivery.attempts == 0:
+            await self._wait_for_turn(delivery)
         answer = await self._try(delivery)
         await self._note(delivery, answer)
+
+    async def _wait_for_turn(self, delivery: Delivery) -> None:
+        """Events of one session become jobs at nearly the same time, and jobs run side by side."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_TURN_S):
+                while not await self._is_next(delivery):  # noqa: ASYNC110  other jobs change the rows
+                    await asyncio.sleep(_TURN_POLL_S)
+
+    async def _is_next(self, delivery: Delivery) -> bool:
+        async with self._database.connect() as tx:
+            return await deliveries.is_next(tx, delivery)
 
     async def close(self) -> None:
         if self._client is not None:
