@@ -35,6 +35,18 @@ async def test_a_joined_client_hears_of_the_others_and_not_of_itself(live: LiveS
         assert (joined["peer_id"], joined["info"]["name"], joined["realtime"]) == (bob.peer_id, "Bob", True)
 
 
+async def test_everybody_is_told_how_many_are_here(live: LiveServer) -> None:
+    room = await live.make_room()
+    async with client(live.url, live.token(room, "alice")) as alice, client(live.url, live.token(room, "bob")) as bob:
+        await alice.join()
+        await bob.join()
+        await alice.notice("session-info", lambda info: info["peer_count"] == 2)
+        already = len(alice.notices)
+        await bob.leave()
+        await alice.notice("on-peer-leave")
+        await alice.notice("session-info", lambda info: info["peer_count"] == 1 and len(alice.notices) > already)
+
+
 async def test_tracks_are_told_when_they_come_change_and_go(live: LiveServer) -> None:
     room = await live.make_room()
     async with client(live.url, live.token(room, "alice")) as alice, client(live.url, live.token(room, "bob")) as bob:

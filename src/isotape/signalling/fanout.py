@@ -101,14 +101,21 @@ class Fanout:
 
     def peer_joined(self, room: LiveRoom, peer: LivePeer) -> None:
         self.send_all(room.others(peer.id), Notice.PEER_JOIN, wire.peer_entry(present(peer)))
+        self._tell_count(room, room.others(peer.id), room.peers.values())
 
     def peer_left(self, room: LiveRoom, peer: LivePeer, reason: LeaveReason) -> None:
-        self.send_all(room.others(peer.id), Notice.PEER_LEAVE, wire.peer_entry(present(peer)))
+        others = room.others(peer.id)
+        self.send_all(others, Notice.PEER_LEAVE, wire.peer_entry(present(peer)))
+        self._tell_count(room, others, others)
         self.store.peer_left(room.session.id, peer.id)
         for forget in self._when_left:
             forget(peer.id)
         if reason is LeaveReason.SERVER:
             self.send(peer.id, Notice.PEER_LEAVE_REQUEST, {"reason": str(reason), "room_end": True})
+
+    def _tell_count(self, room: LiveRoom, told: Iterable[LivePeer], here: Iterable[LivePeer]) -> None:
+        """How many are here now: the SDK's peer count believes this notice alone."""
+        self.send_all(told, Notice.SESSION_INFO, wire.session_info(room.session, [present(peer) for peer in here]))
 
     def peer_changed(self, room: LiveRoom, peer: LivePeer) -> None:
         self.send_all(room.peers.values(), Notice.PEER_UPDATE, wire.peer_entry(present(peer)))
