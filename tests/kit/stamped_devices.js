@@ -39,15 +39,23 @@
     const canvas = Object.assign(document.createElement("canvas"), { width, height });
     const pen = canvas.getContext("2d", { alpha: false });
     const track = canvas.captureStream(0).getVideoTracks()[0];
+    const shown = withClones(track);
     let counter = 0;
     const timer = setInterval(() => {
-      if (track.readyState === "ended") return clearInterval(timer);
+      if (shown.every(({ readyState }) => readyState === "ended")) return clearInterval(timer);
       draw(pen, canvas, [(id << 12) | (counter & 0xfff), Math.round(audio.currentTime * 1000) & 0xffff,
         Math.round(performance.now()) & 0xffff, 0xaaaa]);
       counter += 1;
       track.requestFrame();
     }, FRAME_MS);
     return track;
+  }
+
+  // A client that makes its connections anew publishes a clone and ends the first: the device goes on while any of them lives.
+  function withClones(track, all = []) {
+    all.push(track);
+    track.clone = () => withClones(Object.assign(MediaStreamTrack.prototype.clone.call(track), { shown: track.shown }), all).at(-1);
+    return all;
   }
 
   function draw(pen, { width, height }, rows) {
