@@ -40,6 +40,17 @@ pub struct JournalSpec {
     pub meta: Value,
 }
 
+impl JournalSpec {
+    /// Of a journal that is open: nothing more is needed to go on with it.
+    pub(crate) fn of_open(id: String) -> Self {
+        Self {
+            id,
+            dir: PathBuf::new(),
+            meta: Value::Null,
+        }
+    }
+}
+
 /// Names a Track inside the process; never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TrackKey(pub u32);
@@ -104,6 +115,8 @@ pub struct Peer {
     pub pending: Option<PendingOffer>,
     pub needs_ice_restart: bool,
     pub tracks: Vec<Track>,
+    /// Journals, by Track id, of Tracks in the map that no m-line carries just now.
+    pub unplaced: HashMap<String, JournalSpec>,
     pub received: HashMap<TrackKey, Received>,
     /// Which Track an SSRC belongs to; filled from the packets.
     pub by_ssrc: HashMap<u32, TrackKey>,
@@ -121,6 +134,7 @@ impl Peer {
             pending: None,
             needs_ice_restart: false,
             tracks: Vec::new(),
+            unplaced: HashMap::new(),
             received: HashMap::new(),
             by_ssrc: HashMap::new(),
             candidates: 0,
@@ -131,6 +145,19 @@ impl Peer {
         match pc {
             Pc::Publish => self.publish.as_mut(),
             Pc::Subscribe => self.subscribe.as_mut(),
+        }
+    }
+
+    /// Before the m-lines are read anew: the control plane names a journal once, with the Track's first
+    /// offer, so that of a Track which goes on under another m-line is kept here.
+    pub fn keep_journals(&mut self, ended: &[Track], specs: &[TrackSpec]) {
+        let goes_on = |id: &String| specs.iter().any(|spec| spec.track_id == *id);
+        self.unplaced.retain(|id, _| goes_on(id));
+        for track in ended.iter().filter(|track| goes_on(&track.id)) {
+            if let Some((journal, _)) = &track.journal {
+                self.unplaced
+                    .insert(track.id.clone(), JournalSpec::of_open(journal.clone()));
+            }
         }
     }
 

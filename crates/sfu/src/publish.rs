@@ -1,8 +1,8 @@
 //! The publish connection: the client offers, we answer, and the Track map says what the m-lines are.
 //!
 //! A client that lost its server or was moved comes with a new PeerConnection (another DTLS
-//! fingerprint) and all its m-lines at once: it gets fresh connections. Journals whose ids come again
-//! simply go on.
+//! fingerprint) and all its m-lines at once: it gets fresh connections. A Track that stays in the map
+//! stays in its journal, whichever m-line carries it, and none for a while.
 
 use std::time::Instant;
 
@@ -122,13 +122,24 @@ impl Sfu {
         let (mut kept, ended): (Vec<_>, Vec<_>) = peer.tracks.drain(..).partition(is_current);
         peer.tracks.append(&mut kept);
         peer.by_ssrc.clear();
+        peer.keep_journals(&ended, &specs);
         self.end_tracks(ended);
         let mut unmatched = Vec::new();
-        for spec in specs {
-            match offer.line_of(&spec.track_id) {
-                Some(line) => self.publish_track(peer_key, Mid::from(line.mid.as_str()), spec, now),
-                None => unmatched.push(spec.track_id),
+        for mut spec in specs {
+            let peer = self
+                .peers
+                .get_mut(&peer_key)
+                .expect("the key was looked up");
+            let kept = peer.unplaced.remove(&spec.track_id);
+            spec.journal = spec.journal.or(kept);
+            if let Some(line) = offer.line_of(&spec.track_id) {
+                self.publish_track(peer_key, Mid::from(line.mid.as_str()), spec, now);
+                continue;
             }
+            if let Some(journal) = spec.journal {
+                peer.unplaced.insert(spec.track_id.clone(), journal);
+            }
+            unmatched.push(spec.track_id);
         }
         unmatched
     }

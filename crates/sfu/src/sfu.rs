@@ -237,6 +237,9 @@ impl Sfu {
 
     /// Ends a journal. The answer to `request` comes from the journal thread once the seal is durable.
     pub fn seal(&mut self, journal: &str, reason: String, request: u64) -> Result<(), Error> {
+        for peer in self.peers.values_mut() {
+            peer.unplaced.retain(|_, waiting| waiting.id != journal);
+        }
         let key = self
             .journals
             .remove(journal)

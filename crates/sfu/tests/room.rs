@@ -243,3 +243,31 @@ fn a_forged_packet_cannot_move_a_line_to_its_own_ssrc() {
     send_for_a_while(&mut lab);
     assert_eq!(lab.recorded().0.len(), 160);
 }
+
+#[test]
+fn a_track_that_comes_back_on_another_line_goes_on_in_its_journal() {
+    let mut lab = Lab::new();
+    let alice = lab.join("alice", &[Kind::Audio, Kind::Video]);
+    lab.connect();
+    lab.send(alice, 1, b"one");
+    lab.run(SECOND);
+    lab.renew(alice, &[1, 0]);
+    lab.connect();
+    lab.send(alice, 1, b"two");
+    lab.run(SECOND);
+    assert_eq!(lab.recorded().0, [b"one".to_vec(), b"two".to_vec()]);
+}
+
+#[test]
+fn a_track_is_recorded_from_its_line_on_although_it_was_named_before() {
+    let mut lab = Lab::new();
+    let alice = lab.join("alice", &[Kind::Audio]);
+    let camera = lab.name_track(alice, Kind::Video);
+    let share = lab.name_track(alice, Kind::Video);
+    assert_eq!(lab.add_lines(alice, &[share]), ["alice-1"]);
+    assert!(lab.add_lines(alice, &[camera]).is_empty());
+    lab.connect();
+    lab.send(alice, camera, b"one");
+    lab.run(SECOND);
+    assert_eq!(lab.recorded().0, [b"one".to_vec()]);
+}

@@ -141,48 +141,81 @@ impl Lab {
     }
 
     pub fn add_track(&mut self, index: usize, kind: Kind) {
+        let track = self.name_track(index, kind);
+        let unmatched = self.add_lines(index, &[track]);
+        assert!(unmatched.is_empty());
+    }
+
+    /// Puts a Track into the map of the next offer; its number.
+    pub fn name_track(&mut self, index: usize, kind: Kind) -> usize {
         let browser = &mut self.browsers[index];
-        let track_id = format!("{}-{}", browser.peer, browser.specs.len());
+        let track = browser.specs.len();
+        let track_id = format!("{}-{track}", browser.peer);
         let journal = JournalSpec {
             id: format!("journal-{track_id}"),
             dir: PathBuf::from("/nowhere"),
             meta: serde_json::Value::Null,
         };
         browser.specs.push(TrackSpec {
-            track_id: track_id.clone(),
+            track_id,
             stream_id: browser.peer.clone(),
             kind,
             source: "regular".to_owned(),
             muted: false,
             journal: Some(journal),
         });
-        let media = if kind == Kind::Audio {
-            MediaKind::Audio
-        } else {
-            MediaKind::Video
-        };
-        let mut api = browser.publish.rtc.sdp_api();
-        let stream_id = browser.peer.clone();
-        let mid = api.add_media(
-            media,
-            Direction::SendOnly,
-            Some(stream_id),
-            Some(track_id),
-            None,
-        );
-        let offer = api.apply().unwrap();
-        browser.mids.push(mid);
-        self.publish(index, offer);
+        browser.mids.push("none".into());
+        track
     }
 
-    fn publish(&mut self, index: usize, (offer, pending): (SdpOffer, SdpPendingOffer)) {
+    /// Offers an m-line for each of these Tracks; which of the map have none.
+    pub fn add_lines(&mut self, index: usize, tracks: &[usize]) -> Vec<String> {
+        let browser = &mut self.browsers[index];
+        let mut api = browser.publish.rtc.sdp_api();
+        for track in tracks {
+            let spec = &browser.specs[*track];
+            let media = if spec.kind == Kind::Audio {
+                MediaKind::Audio
+            } else {
+                MediaKind::Video
+            };
+            browser.mids[*track] = api.add_media(
+                media,
+                Direction::SendOnly,
+                Some(spec.stream_id.clone()),
+                Some(spec.track_id.clone()),
+                None,
+            );
+        }
+        let offer = api.apply().unwrap();
+        self.publish(index, offer)
+    }
+
+    /// The browser makes its connections anew, with its Tracks on m-lines in this order.
+    pub fn renew(&mut self, index: usize, tracks: &[usize]) {
+        let browser = &mut self.browsers[index];
+        let port = 2_000 + 10 * index as u16;
+        browser.publish = Session::new(port, self.now);
+        browser.subscribe = Session::new(port + 1, self.now);
+        self.events.clear();
+        assert!(self.add_lines(index, tracks).is_empty());
+    }
+
+    /// As the control plane does it, a journal is named with the first offer of its Track alone.
+    fn publish(
+        &mut self,
+        index: usize,
+        (offer, pending): (SdpOffer, SdpPendingOffer),
+    ) -> Vec<String> {
         let browser = &mut self.browsers[index];
         let (peer, specs) = (browser.peer.clone(), browser.specs.clone());
+        for spec in &mut browser.specs {
+            spec.journal = None;
+        }
         let published = self
             .sfu
             .publish_offer(&peer, &offer.to_sdp_string(), specs, self.now)
             .unwrap();
-        assert!(published.unmatched.is_empty());
         let answer = SdpAnswer::from_sdp_string(&published.sdp).unwrap();
         browser
             .publish
@@ -191,6 +224,7 @@ impl Lab {
             .accept_answer(pending, answer)
             .unwrap();
         self.collect();
+        published.unmatched
     }
 
     /// Queues one packet of a Track.
