@@ -10,7 +10,7 @@ injected functions always run on the loop that called `start`. A job runs at lea
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, cast
 
 import sqlalchemy as sa
@@ -30,6 +30,8 @@ _EXECUTOR = "local"
 
 _ASSET = "asset"
 _DELIVERY = "delivery"
+# The states of DBOS from which a job runs without anybody's doing.
+_TO_RUN = ("DELAYED", "ENQUEUED", "PENDING")
 # Two cores render two files at once; a delivery mostly waits for the network.
 _CONCURRENCY = {_ASSET: 2, _DELIVERY: 16}
 # A job starts at most this long (s) after its commit: the aim is asset and webhook 2 s after the leave. A poll costs 2 ms of CPU.
@@ -38,6 +40,8 @@ _POLL_S = {_ASSET: 0.1, _DELIVERY: 0.2}
 _BUSY_TIMEOUT_MS = 30_000
 # How long after a job that could not finish (a store that is away, a locked database) it is tried again. The last one repeats.
 _AGAIN_S = (2.0, 10.0, 60.0, 300.0, 1_800.0, 3_600.0)
+# Between attempts to write that later try; each one has waited for the database's lock already.
+_WRITE_AGAIN_S = 1.0
 # Between a job's end and DBOS having noted it; a stop waits that long so that the job does not run once more at the next start.
 _NOTED_WITHIN_S = 2.0
 _NOTED_POLL_S = 0.02
@@ -82,6 +86,10 @@ class Jobs:
         """Runs `run_delivery(delivery_id)` `delay_s` after this transaction commits, or up to 1 s later than that."""
         await self._enqueue(tx, _options(_DELIVERY, delivery_id, attempt, delay_s), delivery_id, attempt)
 
+    async def next_attempts(self, asset_ids: Sequence[str]) -> dict[str, int]:
+        """Those of the Assets for which no job is waiting or running, each with the attempt that is new."""
+        return await asyncio.to_thread(self._next_attempts, asset_ids)
+
     async def _enqueue(self, tx: Tx, options: EnqueueOptions, object_id: str, attempt: int) -> None:
         client = self._started_client()
         await tx.run_sync(
@@ -101,8 +109,17 @@ class Jobs:
             self._log.error(
                 "job failed", kind=kind, id=object_id, attempt=attempt, failures=failures + 1, error=str(error)
             )
-            await asyncio.to_thread(self._try_again, kind, object_id, attempt, failures + 1)
+            await self._insist_on_trying_again(kind, object_id, attempt, failures + 1)
         self._ended.append(_workflow_id(kind, object_id, attempt, failures))
+
+    async def _insist_on_trying_again(self, kind: str, object_id: str, attempt: int, failures: int) -> None:
+        """Until the later try is written this one is not over: a job that ends here without it would never run again."""
+        while True:
+            try:
+                return await asyncio.to_thread(self._try_again, kind, object_id, attempt, failures)
+            except Exception as error:  # noqa: BLE001  whatever keeps the database from us, it may pass
+                self._log.error("later try of a job not written", kind=kind, id=object_id, error=str(error))
+                await asyncio.sleep(_WRITE_AGAIN_S)
 
     def _try_again(self, kind: str, object_id: str, attempt: int, failures: int) -> None:
         delay_s = _AGAIN_S[min(failures, len(_AGAIN_S)) - 1]
@@ -178,6 +195,15 @@ class Jobs:
         pending = DBOS.list_workflows(status="PENDING", load_input=False, load_output=False)
         return any(workflow.workflow_id in self._ended for workflow in pending)
 
+    def _next_attempts(self, asset_ids: Sequence[str]) -> dict[str, int]:
+        to_run = DBOS.list_workflows(name=_ASSET, status=list(_TO_RUN), load_input=False, load_output=False)
+        awaited = {_object_id(workflow.workflow_id) for workflow in to_run}
+        return {asset_id: self._next_attempt(asset_id) for asset_id in asset_ids if asset_id not in awaited}
+
+    def _next_attempt(self, asset_id: str) -> int:
+        past = DBOS.list_workflows(workflow_id_prefix=f"{_ASSET}-{asset_id}-", load_input=False, load_output=False)
+        return max((_attempt(workflow.workflow_id) for workflow in past), default=0) + 1
+
     def _started_client(self) -> DBOSClient:
         if self._client is None:
             raise Conflict("jobs: not running; start before enqueueing")
@@ -186,6 +212,14 @@ class Jobs:
 
 def _workflow_id(kind: str, object_id: str, attempt: int, failures: int = 0) -> str:
     return f"{kind}-{object_id}-{attempt}" + (f".{failures}" if failures else "")
+
+
+def _object_id(workflow_id: str) -> str:
+    return workflow_id.partition("-")[2].rpartition("-")[0]
+
+
+def _attempt(workflow_id: str) -> int:
+    return int(workflow_id.rpartition("-")[2].partition(".")[0])
 
 
 def _options(kind: str, object_id: str, attempt: int, delay_s: float = 0) -> EnqueueOptions:

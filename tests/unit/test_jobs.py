@@ -7,9 +7,12 @@ from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
+from dbos import DBOSClient
 from sqlalchemy import func, select
+from sqlalchemy.exc import OperationalError
 
 from isotape.clock import from_millis
 from isotape.db.engine import Database, open_database
@@ -128,6 +131,30 @@ async def test_a_job_that_raises_is_tried_again(tmp_path: Path) -> None:
         async with database.begin() as tx:
             await jobs.enqueue_asset(tx, "a")
         await until(lambda: len(tries) == 2)
+
+
+async def test_a_job_is_not_lost_when_its_later_try_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries: list[str] = []
+    enqueue, refusals = DBOSClient.enqueue, [OperationalError("INSERT", {}, Exception("database is locked"))]
+
+    async def run(asset_id: str) -> None:
+        tries.append(asset_id)
+        if len(tries) == 1:
+            raise StorageError("store away: no answer")
+
+    def locked_once(client: DBOSClient, *args: Any, **options: Any) -> Any:
+        if refusals:
+            raise refusals.pop()
+        return enqueue(client, *args, **options)
+
+    async with running(tmp_path, run) as (database, jobs):
+        monkeypatch.setattr(DBOSClient, "enqueue", locked_once)
+        async with database.begin() as tx:
+            await jobs.enqueue_asset(tx, "a")
+        await until(lambda: len(tries) == 2)
+    assert refusals == []
 
 
 async def test_our_writers_and_the_queues_share_one_file(tmp_path: Path) -> None:
