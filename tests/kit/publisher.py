@@ -6,7 +6,6 @@ SDK does; what each packet held and when it left stands in the ground-truth log,
 
 import asyncio
 import json
-import os
 import struct
 import subprocess
 import uuid
@@ -178,11 +177,13 @@ class Publisher:
 
 
 @asynccontextmanager
-async def running_publisher(folder: Path, *, release: bool = False, log: bool = True) -> AsyncIterator[Publisher]:
-    """A publisher that writes its ground truth to `folder`/truth.jsonl; without `log` nowhere, for load."""
+async def running_publisher(
+    folder: Path, *, release: bool = False, log: bool = True, address: str = "127.0.0.1"
+) -> AsyncIterator[Publisher]:
+    """A publisher that sends from `address` and writes its truth to `folder`/truth.jsonl; without `log` nowhere, for load."""
     binary = await asyncio.to_thread(publisher_binary, release=release)
     process = await asyncio.create_subprocess_exec(
-        binary, stdin=subprocess.PIPE, stdout=subprocess.PIPE, limit=_MAX_LINE, env={**os.environ}
+        binary, address, stdin=subprocess.PIPE, stdout=subprocess.PIPE, limit=_MAX_LINE
     )
     publisher = Publisher(process, folder / "truth.jsonl")
     try:

@@ -63,8 +63,8 @@ pub struct Received {
 }
 
 impl Link {
-    pub fn new(now: Instant) -> Result<Self> {
-        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0).into())?;
+    pub fn new(now: Instant, from: Ipv4Addr) -> Result<Self> {
+        let socket = UdpSocket::bind((from, 0).into())?;
         let address = socket.local_addr()?;
         let mut rtc = Rtc::builder().set_rtp_mode(true).build(now);
         let candidate = Candidate::host(address, "udp").map_err(str0m::RtcError::from)?;

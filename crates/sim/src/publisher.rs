@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError};
@@ -36,6 +37,7 @@ pub enum Waiting {
 
 pub struct Publisher {
     poll: Poll,
+    address: Ipv4Addr,
     commands: Receiver<String>,
     peers: BTreeMap<String, Peer>,
     sockets: HashMap<Token, (String, Pc)>,
@@ -53,6 +55,7 @@ impl Publisher {
         let waker = Arc::new(Waker::new(poll.registry(), COMMANDS)?);
         let publisher = Self {
             poll,
+            address: Ipv4Addr::LOCALHOST,
             commands,
             peers: BTreeMap::new(),
             sockets: HashMap::new(),
@@ -63,6 +66,11 @@ impl Publisher {
             out: Vec::new(),
         };
         Ok((publisher, waker))
+    }
+
+    /// The address that connections made from now on are bound to, for servers that pass over loopback.
+    pub fn send_from(&mut self, address: Ipv4Addr) {
+        self.address = address;
     }
 
     /// Waits for the next thing and does it. Lines for the driver gather in [`Publisher::take_lines`].
@@ -258,7 +266,7 @@ impl Publisher {
         if self.peer(peer)?.link(pc).is_ok() {
             return Ok(());
         }
-        let mut link = Link::new(Instant::now())?;
+        let mut link = Link::new(Instant::now(), self.address)?;
         let token = Token(self.next_token);
         self.next_token += 1;
         (self.poll.registry()).register(link.socket(), token, Interest::READABLE)?;
