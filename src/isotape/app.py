@@ -1,7 +1,7 @@
 """The composition root: builds every object of one node, starts and stops them in order. No other file wires.
 
-Start: credentials, database, jobs, recovery of what the last run left, media, HTTP. Stop, the other way round: refuse
-joins, seal what is recorded, finish or hand over jobs, close media, close rows. Each `_start_*` registers its own undo,
+Start: credentials, the data folder's lock, database, jobs, recovery of what the last run left, media, HTTP. Stop, the other way
+round: refuse joins, seal what is recorded, finish or hand over jobs, close media, close rows. Each `_start_*` registers its own undo,
 so that a start that fails half way leaves nothing behind.
 """
 
@@ -9,14 +9,14 @@ import asyncio
 import contextlib
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from typing import Any, Self
 
 import uvicorn
 from fastapi import FastAPI
 
-from isotape import health, logs
+from isotape import folder_lock, health, logs, rescue
 from isotape.api import ApiParts, build_api
 from isotape.api.first_start import ensure_default_template
 from isotape.assets.build import AssetBuilder, Places
@@ -69,7 +69,7 @@ class Server:
         self.clock: Clock = SystemClock()
         self.metrics = Metrics()
         self.state = health.Health()
-        self.credentials = self._load_credentials()
+        self.credentials = _credentials(settings)
         self.workspace_id = WorkspaceId(self.credentials.workspace_id)
         self.first_password: str | None = None
         self._listener = _listen(settings.host, settings.port)
@@ -83,6 +83,8 @@ class Server:
 
     async def __aenter__(self) -> Self:
         try:
+            self._undo.callback(self._listener.close)
+            self._undo.enter_context(folder_lock.hold(self.settings.data_dir))
             await self._start_database()
             self._build_files()
             await self._start_jobs()
@@ -97,12 +99,6 @@ class Server:
     async def __aexit__(self, *_exc: object) -> None:
         self.state.ready = False
         await self._undo.aclose()
-
-    def _load_credentials(self) -> Credentials:
-        settings = self.settings
-        return load_or_make(
-            settings.data_dir / "credentials.json", settings.access_key, settings.app_secret.get_secret_value()
-        )
 
     async def _start_database(self) -> None:
         self.database = open_database(self.settings.resolved_database_url)
@@ -135,6 +131,8 @@ class Server:
         await self.builder.sweep()
         await self.jobs.start()
         self._undo.push_async_callback(self.jobs.close, settings.drain_s)
+        if taken_up := await rescue.take_up(self.database, self.jobs):
+            _log.info("assets without a job taken up", assets=taken_up)
         reaper = Reaper(self.database, settings.data_dir, settings.journal_retention_h, self.clock)
         self._own(asyncio.create_task(reaper.run(), name="reaper"))
 
@@ -250,6 +248,22 @@ async def serve(settings: Settings) -> None:
         raise IsotapeError("engine: a thread of the media core died; what was recorded is kept, start the server again")
 
 
+async def recover(settings: Settings) -> AsyncIterator[rescue.Finding]:
+    """What `isotape recover` does, a finding for each journal. FolderInUse while a node runs on the folder."""
+    with folder_lock.hold(settings.data_dir):
+        credentials = _credentials(settings)
+        database = open_database(settings.resolved_database_url)
+        now = SystemClock().now()
+        try:
+            await database.create_tables()
+            async with database.begin() as tx:
+                await workspaces.ensure(tx, credentials, now)
+            async for finding in rescue.rescue(database, settings.data_dir, WorkspaceId(credentials.workspace_id), now):
+                yield finding
+        finally:
+            await database.close()
+
+
 async def _stopped_or_failed(stop: asyncio.Event, failed: asyncio.Event) -> bool:
     """Waits for the first of the two; whether it was the failure. A supervisor then starts a new process."""
     waits = [asyncio.create_task(event.wait()) for event in (stop, failed)]
@@ -257,6 +271,12 @@ async def _stopped_or_failed(stop: asyncio.Event, failed: asyncio.Event) -> bool
     for wait in waits:
         await _cancel(wait)
     return failed.is_set()
+
+
+def _credentials(settings: Settings) -> Credentials:
+    return load_or_make(
+        settings.data_dir / "credentials.json", settings.access_key, settings.app_secret.get_secret_value()
+    )
 
 
 def _listen(host: str, port: int) -> socket.socket:

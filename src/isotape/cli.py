@@ -43,23 +43,11 @@ def demo(
 
 @app.command()
 def recover(data_dir: DataDir = None) -> None:
-    """Seals the journals that a crash left open and says what was found. `serve` does the same at its start."""
-    from isotape import journal
-    from isotape.errors import JournalError
+    """Seals what a crash left open and writes the rows of recordings that a lost or older database does not know.
 
-    root, damaged = _settings(data_dir=data_dir).journal_root, 0
-    for folder in journal.find(root):
-        try:
-            found = journal.recover(folder)
-        except JournalError as error:
-            damaged += 1
-            print(f"{folder}: unreadable, kept as it is: {error.message}")
-            continue
-        state = "sealed before" if found.was_sealed else f"sealed now, {found.torn_bytes} torn bytes cut"
-        print(
-            f"{folder}: {state}; peer {found.meta.get('peer_id')}, {found.meta.get('source')} {found.meta.get('kind')}"
-        )
-    raise typer.Exit(1 if damaged else 0)
+    Deletes nothing. The files that are missing are made by the next `serve`.
+    """
+    raise typer.Exit(asyncio.run(_recover(_settings(data_dir=data_dir))))
 
 
 @app.command()
@@ -83,6 +71,23 @@ def credentials(data_dir: DataDir = None) -> None:
         settings.data_dir / "credentials.json", settings.access_key, settings.app_secret.get_secret_value()
     )
     print(f"access key  {found.access_key}\napp secret  {found.app_secret}")
+
+
+async def _recover(settings: Any) -> int:
+    """One line a journal and one of all; 1 when a recording could not be taken in."""
+    from collections import Counter
+
+    from isotape import app, rescue
+
+    outcomes: Counter[rescue.Outcome] = Counter()
+    async for finding in app.recover(settings):
+        outcomes[finding.outcome] += 1
+        print(f"{finding.folder}: {finding.outcome}; {finding.note}")
+    counts = ", ".join(f"{outcomes[outcome]} {outcome}" for outcome in rescue.Outcome if outcomes[outcome])
+    print(f"{outcomes.total()} journals: {counts}" if counts else f"no journals in {settings.journal_root}")
+    if outcomes[rescue.Outcome.FOREIGN]:
+        print(f"put back the credentials.json of the other workspace in {settings.data_dir} and recover again")
+    return 1 if outcomes[rescue.Outcome.FOREIGN] or outcomes[rescue.Outcome.UNREADABLE] else 0
 
 
 def _settings(**given: object) -> Any:

@@ -6,6 +6,7 @@
     ├── Forbidden                    403   valid token, not allowed
     ├── NotFound                     404   no such object in this workspace
     ├── Conflict                     409   the object's state forbids it
+    ├── FolderInUse                  409   another process works on the data folder
     ├── PayloadTooLarge              413   over a stated limit
     ├── TooManyRequests              429   retry later
     ├── Unavailable                  503   this node cannot now; retry later
@@ -47,6 +48,10 @@ class NotFound(IsotapeError):
 
 
 class Conflict(IsotapeError):
+    status = 409
+
+
+class FolderInUse(IsotapeError):
     status = 409
 
 

@@ -9,6 +9,7 @@ import re
 import threading
 import time
 import uuid
+from datetime import UTC, datetime
 from typing import NewType
 
 WorkspaceId = NewType("WorkspaceId", str)
@@ -38,6 +39,11 @@ def new_object_id() -> str:
     with _counter_lock:
         _counter = (_counter + 1) % (1 << 24)
         return f"{int(time.time()):08x}{_process_tag}{_counter:06x}"
+
+
+def made_at(object_id: str) -> datetime:
+    """When `new_object_id` made it, to the second."""
+    return datetime.fromtimestamp(int(object_id[:8], 16), UTC)
 
 
 def new_uuid() -> str:

@@ -158,12 +158,13 @@ class _Desk:
 
     def _create(self, track: Track) -> OpenAsset:
         part = self._parts[track.stream_id] = self._parts.get(track.stream_id, 0) + 1
-        asset = OpenAsset(self._history.new_id(), _kind_of(track), track.source, track.stream_id, part)
+        asset = OpenAsset(self._history.new_id(), kind_of(track), track.source, track.stream_id, part)
         self._created.append(asset.id)
         return asset
 
 
-def _kind_of(track: Track) -> AssetKind:
+def kind_of(track: Track) -> AssetKind:
+    """What an Asset is that begins with this Track."""
     if track.source == Source.SCREEN:
         return AssetKind.SCREEN
     return AssetKind.REGULAR if track.kind is MediaKind.VIDEO else AssetKind.AUDIO
