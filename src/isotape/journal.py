@@ -20,6 +20,7 @@ class RecoveredJournal:
 
     folder: Path
     meta: dict[str, Any]
+    packets: int
     torn_bytes: int
     was_sealed: bool
 
@@ -39,4 +40,6 @@ def recover(folder: Path) -> RecoveredJournal:
         meta = json.loads(_core.index_journal(str(folder)).header)["meta"]
     except (OSError, ValueError, KeyError) as error:
         raise JournalError(f"journal {folder.name}: {error}") from error
-    return RecoveredJournal(folder, meta, int(report["torn_bytes"]), bool(report["sealed_before"]))
+    return RecoveredJournal(
+        folder, meta, int(report["packets"]), int(report["torn_bytes"]), bool(report["sealed_before"])
+    )

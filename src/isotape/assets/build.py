@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
-from isotape.assets.packets import read
+from isotape.assets.packets import TrackLog, read
 from isotape.assets.plan import Plan, plan
 from isotape.assets.render import Rendered, render, working_file
 from isotape.assets.sidecar import sidecar, summary
@@ -22,7 +22,7 @@ from isotape.assets.verify import verify
 from isotape.clock import Clock, to_millis
 from isotape.db import assets, journals
 from isotape.db.engine import Database, Tx
-from isotape.errors import Conflict, IsotapeError
+from isotape.errors import Conflict, IsotapeError, JournalError
 from isotape.events import AssetEvent, StreamRecordingFailed, StreamRecordingSucceeded
 from isotape.logs import logger
 from isotape.model import Asset, AssetState, Journal
@@ -33,6 +33,8 @@ Announce = Callable[[Tx, AssetEvent], Awaitable[None]]
 # A full or failing disk, or too many open files: the same job may succeed later.
 _PASSING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 _UNSAFE = re.compile(r"[^0-9A-Za-z._-]+")
+# Who leaves within a second may not have sent a whole key frame. More than that without a picture or a sound is a failure.
+_WORTH_TELLING_S = 1.0
 # Names of files may have 255 bytes; part and extension come behind.
 _LONGEST_NAME = 200
 
@@ -119,7 +121,15 @@ class AssetBuilder:
         """The plan, and when the session began (ms)."""
         async with self._database.connect() as tx:
             rows = await journals.of_asset(tx, asset.id)
-        return await asyncio.to_thread(_plan, asset, [self._places.journal(row) for row in rows])
+        written = await asyncio.to_thread(lambda: [row for row in rows if row.packets or self._is_written(row)])
+        if len(written) < len(rows):
+            self._log.warning("journals that were never begun", asset_id=asset.id, journals=len(rows) - len(written))
+        return await asyncio.to_thread(_plan, asset, [self._places.journal(row) for row in written])
+
+    def _is_written(self, journal: Journal) -> bool:
+        """Whether there is a journal behind the row, which is committed first: a crash or a full disk may have come between."""
+        folder = self._places.journal(journal)
+        return folder.is_dir() and any(folder.iterdir())
 
     async def _store(self, asset: Asset, planned: Plan, rendered: Rendered, started_ms: int) -> tuple[str, str]:
         """Stores the file and its sidecar; their URIs."""
@@ -188,7 +198,16 @@ class _Stored:
 def _plan(asset: Asset, folders: list[Path]) -> tuple[Plan | None, int]:
     logs = [read(folder) for folder in folders]
     known = [int(log.meta["session_started_ms"]) for log in logs if "session_started_ms" in log.meta]
-    return plan(logs, asset.kind), min(known, default=to_millis(asset.created_at))
+    planned = plan(logs, asset.kind)
+    longest_s = max((_length_s(log) for log in logs), default=0.0)
+    if planned is None and longest_s >= _WORTH_TELLING_S:
+        raise JournalError(f"asset {asset.id}: {longest_s:.1f} s of packets, of which nothing can be shown or heard")
+    return planned, min(known, default=to_millis(asset.created_at))
+
+
+def _length_s(log: TrackLog) -> float:
+    arrivals = log.packets["arrival_ns"]
+    return float(arrivals.max() - arrivals.min()) / 1e9 if len(arrivals) else 0.0
 
 
 def storage_key(asset: Asset) -> str:

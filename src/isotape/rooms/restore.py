@@ -7,8 +7,8 @@ left already is ended at once.
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from isotape.db import assets, journals, peers, sessions
 from isotape.db import rooms as room_rows
@@ -16,7 +16,7 @@ from isotape.db import templates as template_rows
 from isotape.db.engine import Tx
 from isotape.engine import SealReport
 from isotape.errors import JournalError
-from isotape.ids import AssetId, JournalId, StreamId
+from isotape.ids import AssetId, StreamId
 from isotape.logs import logger
 from isotape.model import Asset, AssetState, Journal, JournalState, Session
 from isotape.recording import OpenAsset
@@ -26,8 +26,8 @@ from isotape.rooms.recorder import Ending
 
 log = logger(part="rooms")
 
-# The row of a recovered journal counts nothing: its Asset's plan counts the packets themselves.
-_UNCOUNTED = SealReport(0, 0, None, None, 0)
+# Of a journal that was never begun, or cannot be read.
+_NOTHING = SealReport(0, 0, None, None, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +70,12 @@ async def _restore(
     written: Sequence[Journal],
 ) -> Restored:
     unsealed = [journal for journal in written if journal.state is JournalState.OPEN]
-    for journal in unsealed:
-        await _recover(parts, journal)
+    reports = {journal.id: await _recover(parts, journal) for journal in unsealed}
     sources = {journal.asset_id: journal.track.source for journal in written}
     live = [_peer(row, known, sources) for row in rows]
     awaited = {asset.id for peer in live for asset in peer.assets}
     orphans = [asset.id for asset in known if asset.state is AssetState.RECORDING and asset.id not in awaited]
-    ending = Ending(_reports(unsealed), orphans)
+    ending = Ending(reports, orphans)
     return Restored(room, live, [ending] if unsealed or orphans else [])
 
 
@@ -95,20 +94,17 @@ def _peer(row: peers.PeerRow, known: Sequence[Asset], sources: dict[AssetId, str
     return live
 
 
-async def _recover(parts: RoomsParts, journal: Journal) -> None:
+async def _recover(parts: RoomsParts, journal: Journal) -> SealReport:
     # The compiled module is needed only here: everything else of rooms/ runs with any engine.
     from isotape import journal as journal_files
 
     folder = parts.data_dir / journal.folder
     if not folder.is_dir():
-        return  # The crash came between the row and the folder: nothing was recorded.
+        return _NOTHING  # The crash came between the row and the folder: nothing was recorded.
     try:
         recovered = await asyncio.to_thread(journal_files.recover, folder)
     except JournalError as error:
         log.error("journal not recovered", journal=journal.id, error=error.message)
-        return
+        return _NOTHING
     log.info("journal recovered", journal=journal.id, torn_bytes=recovered.torn_bytes, sealed=recovered.was_sealed)
-
-
-def _reports(unsealed: Iterable[Journal]) -> dict[JournalId, SealReport]:
-    return {journal.id: _UNCOUNTED for journal in unsealed}
+    return replace(_NOTHING, packets=recovered.packets)

@@ -96,6 +96,7 @@ def a_journal(asset: Asset, number: int, source: Source) -> Journal:
         folder=f"journals/{asset.session_id}/{journal_id}",
         state=JournalState.SEALED,
         opened_at=NOW,
+        packets=len(source.sent),
     )
 
 
@@ -224,6 +225,29 @@ async def test_a_missing_journal_fails_the_asset_by_name_and_tells_it(node: Node
     [event] = await node.told()
     assert event["type"] == "stream.recording.failure"
     assert (node.folder / f"journals/{asset.session_id}/journal-0").is_dir()
+
+
+async def test_a_journal_that_was_never_begun_costs_nothing_of_the_others(node: Node) -> None:
+    """Its row is committed before its folder is made, and the process may be killed in between."""
+    asset = await node.seal(audio(0, 1))
+    async with node.database.begin() as tx:
+        await journals.insert(tx, replace(a_journal(asset, 1, audio(0, 1)), packets=0))
+        begun = replace(a_journal(asset, 2, audio(0, 1)), packets=0)
+        await journals.insert(tx, begun)
+    (node.folder / begun.folder).mkdir()
+    await node.builder.build(asset.id)
+    made = await node.load(asset)
+    assert made.state is AssetState.COMPLETED
+
+
+async def test_media_that_nobody_can_play_is_a_failure_and_not_thrown_away(node: Node) -> None:
+    without_key_frame = video("H264", 0, 3)
+    without_key_frame.sent = [one for one in without_key_frame.sent if b"\x00\x00\x01\x65" not in one.data]
+    asset = await node.seal(without_key_frame)
+    await node.builder.build(asset.id)
+    failed = await node.load(asset)
+    assert failed.state is AssetState.FAILED
+    assert "nothing can be shown" in failed.error
 
 
 async def test_a_store_that_is_away_leaves_the_asset_to_a_later_try(
