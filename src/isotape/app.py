@@ -98,6 +98,8 @@ class Server:
 
     async def __aexit__(self, *_exc: object) -> None:
         self.state.ready = False
+        # While HTTP still answers, so that whoever knocks now reads why and tries again.
+        await self.rooms.close()
         await self._undo.aclose()
 
     async def _start_database(self) -> None:
