@@ -27,7 +27,7 @@ FLAGS = [
 def chromium_path() -> str:
     """Debian's Chromium; there is no other."""
     if CHROMIUM is None:
-        pytest.skip("no chromium on the PATH")
+        pytest.skip("chromium is missing")
     return CHROMIUM
 
 
