@@ -7,11 +7,9 @@ field name of the client protocol.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from weakref import WeakValueDictionary
-
-from sqlalchemy.exc import OperationalError
 
 from isotape.auth.tokens import AppToken
 from isotape.db import peers, sessions
@@ -28,8 +26,8 @@ from isotape.recording import policy_of
 from isotape.rooms.chores import Chores
 from isotape.rooms.live import LeaveReason, Listener, LivePeer, LiveRoom, RecordingState, TrackChanges
 from isotape.rooms.parts import RoomsParts
-from isotape.rooms.recorder import Ending, Recorder
-from isotape.rooms.restore import Restored, read_open_sessions
+from isotape.rooms.recorder import Ending, Recorder, insist
+from isotape.rooms.restore import Restored, read_open_sessions, read_stranded
 from isotape.rooms.rights import check_publishing
 
 __all__ = ["Entry", "Joining", "LeaveReason", "LivePeer", "LiveRoom", "Rooms", "RoomsParts", "Seat"]
@@ -39,8 +37,6 @@ log = logger(part="rooms")
 # A client that makes its connections anew publishes its tracks one by one again, each with a round trip: 0.5 s
 # measured on a fast link.
 _RENEWAL_S = 15.0
-# A database that restarts is back within seconds; a stop of this server must not wait longer than its supervisor does.
-_WRITE_AGAIN_S = (0.1, 0.5, 2.0, 5.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,9 +207,9 @@ class Rooms:
             beginning = await self._recorder.begin(seat.room, seat.peer, tracks)
             try:
                 answer = await self._parts.engine.publish_offer(seat.peer.id, sdp, beginning.published(tracks))
-            except EngineError as refusal:
+            except (EngineError, Unavailable, asyncio.CancelledError) as refusal:
                 # A 4xx says that nothing was opened. After anything else a journal may stand open: its rows must stay.
-                if refusal.status < 500:
+                if isinstance(refusal, EngineError) and refusal.status < 500:
                     await self._recorder.take_back(beginning)
                 else:
                     await self._recorder.adopt(seat.peer, beginning)
@@ -323,7 +319,7 @@ class Rooms:
             ending = await self._recorder.end(seat.peer, str(reason))
         self._listener.peer_left(seat.room, seat.peer, reason)
         async with self._door(seat.room.room.id):
-            await _insist(lambda: self._stand_up(seat, ending, reason))
+            await insist(lambda: self._stand_up(seat, ending, reason))
         if seat.peer.in_engine:
             await self._forget_media(seat)
         log.info("peer left", reason=str(reason), assets=len(ending.assets), **_names(seat))
@@ -400,6 +396,7 @@ class Rooms:
 
     async def restore(self) -> None:
         """Takes up the Sessions that the last stop or crash left open. Their Peers have the grace to come back."""
+        await self._recorder.commit(await read_stranded(self._parts))
         for restored in await read_open_sessions(self._parts):
             await self._restore(restored)
 
@@ -434,20 +431,6 @@ class Rooms:
         if door is None:
             door = self._doors[room_id] = asyncio.Lock()
         return door
-
-
-async def _insist(write: Callable[[], Awaitable[None]]) -> None:
-    """Runs a transaction again while the database is away: the media is sealed, only its rows are not written yet.
-
-    When it stays away the rows stay as they are, and the next start finds and ends what they say is open.
-    """
-    for pause_s in _WRITE_AGAIN_S:
-        try:
-            return await write()
-        except OperationalError as error:
-            log.error("rows of a leave not written, trying again", error=str(error.orig), pause_s=pause_s)
-            await asyncio.sleep(pause_s)
-    return await write()
 
 
 def _owns(seat: Seat, token: AppToken) -> bool:

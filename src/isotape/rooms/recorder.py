@@ -6,9 +6,11 @@ the job. A crash between any two leaves an open row, which the next start finds.
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+
+from sqlalchemy.exc import OperationalError
 
 from isotape.clock import to_millis
 from isotape.db import assets, journals
@@ -24,6 +26,9 @@ from isotape.rooms.parts import RoomsParts
 
 # Where journals stand below the data folder; settings.journal_root names the same place.
 JOURNALS = "journals"
+
+# A database that restarts is back within seconds; a stop of this server must not wait longer than its supervisor does.
+_WRITE_AGAIN_S = (0.1, 0.5, 2.0, 5.0)
 
 log = logger(part="rooms")
 
@@ -98,6 +103,9 @@ class Recorder:
 
     async def commit(self, ending: Ending) -> None:
         """`record` in a transaction of its own."""
+        await insist(lambda: self._commit(ending))
+
+    async def _commit(self, ending: Ending) -> None:
         async with self._parts.database.begin() as tx:
             await self.record(tx, ending)
 
@@ -138,6 +146,20 @@ class Recorder:
     def _place(self, room: LiveRoom, peer: LivePeer, journal: Journal, asset: OpenAsset) -> JournalPlace:
         folder = (self._parts.data_dir / journal.folder).absolute()
         return JournalPlace(journal.id, folder, _meta(room, peer, journal, asset))
+
+
+async def insist(write: Callable[[], Awaitable[None]]) -> None:
+    """Runs a transaction again while the database is away: the media is sealed, only its rows are not written yet.
+
+    When it stays away the rows stay as they are, and the next start finds and ends what they say is open.
+    """
+    for pause_s in _WRITE_AGAIN_S:
+        try:
+            return await write()
+        except OperationalError as error:
+            log.error("rows of an end not written, trying again", error=str(error.orig), pause_s=pause_s)
+            await asyncio.sleep(pause_s)
+    return await write()
 
 
 def _journal(room: LiveRoom, peer: LivePeer, track: Track, asset_id: AssetId, now: datetime) -> Journal:

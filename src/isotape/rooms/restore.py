@@ -46,6 +46,17 @@ async def read_open_sessions(parts: RoomsParts) -> Sequence[Restored]:
     return [await _restore(parts, *one) for one in found]
 
 
+async def read_stranded(parts: RoomsParts) -> Ending:
+    """Assets that are still being recorded although their Session is closed: their end was never written."""
+    async with parts.database.connect() as tx:
+        opened = {session.id for session in await sessions.list_open(tx)}
+        recording = await assets.in_states(tx, [AssetState.RECORDING])
+        stranded = [asset.id for asset in recording if asset.session_id not in opened]
+        written = [journal for asset_id in stranded for journal in await journals.of_asset(tx, asset_id)]
+    unsealed = [journal for journal in written if journal.state is JournalState.OPEN]
+    return Ending({journal.id: await _recover(parts, journal) for journal in unsealed}, stranded)
+
+
 async def _read(
     tx: Tx, session: Session
 ) -> tuple[LiveRoom, Sequence[peers.PeerRow], Sequence[Asset], Sequence[Journal]]:

@@ -83,8 +83,10 @@ class Conversation:
         """The socket is gone. is_current: the peer has no newer one."""
         if is_current:
             self.negotiation.pause(self.peer_id)
-            if self.seat is not None:
-                self.parts.rooms.socket_changed(self.seat, connected=False)
+        # A client that gives a socket up may have joined through it while it opened the next one.
+        seat = self.seat or self.parts.rooms.seat(self.peer_id)
+        if seat is not None:
+            self.parts.rooms.socket_changed(seat, connected=self.parts.fanout.is_attached(self.peer_id))
 
     def say(self, method: str, params: wire.Message) -> None:
         self.box.push(wire.notice(method, params))

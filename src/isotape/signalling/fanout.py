@@ -81,6 +81,10 @@ class Fanout:
         del self._boxes[peer_id]
         return True
 
+    def is_attached(self, peer_id: PeerId) -> bool:
+        """Whether the peer has a socket."""
+        return peer_id in self._boxes
+
     def drop(self, peer_id: PeerId) -> None:
         """Closes the peer's socket; its client comes back by itself."""
         if (box := self._boxes.get(peer_id)) is not None:
