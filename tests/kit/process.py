@@ -136,6 +136,12 @@ class ServedNode(Node):
             database.row_factory = sqlite3.Row
             return [dict(row) for row in database.execute(query)]
 
+    def pictures(self, asset: Json) -> int:
+        """How many pictures the timeline says the file holds, the placeholder among them."""
+        (video,) = [track for track in self.sidecar(asset)["tracks"] if track["kind"] == "video"]
+        made = [filler for filler in video["fillers"] if filler["kind"] == "placeholder"]
+        return int(video["frames"]["real"]) + len(made)
+
     def journal_folders(self) -> list[Path]:
         """The folder of every journal, oldest first."""
         folders = {Path(path) for path in self.server.settings.journal_root.glob("*/*")}

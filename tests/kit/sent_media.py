@@ -31,6 +31,12 @@ class Media:
         await peer.publish(Publishing("video", "VP8"), Publishing("audio", "opus"))
         await peer.start(video={"file": str(self.video), "loop": True}, audio={"file": str(self.audio), "loop": True})
 
+    async def end(self, peer: SendingPeer) -> dict[str, Packets]:
+        """Stops sending; everything that was sent on each."""
+        for name in peer.published:
+            await peer.publisher.ask("stop", peer=peer.name, track=name)
+        return {name: await sent(peer, name) for name in peer.published}
+
 
 def in_journal(folder: Path) -> Packets:
     """Sequence number and payload hash of each packet, in the order of arrival."""
@@ -44,9 +50,9 @@ def in_journal(folder: Path) -> Packets:
     return found
 
 
-def track_of(folder: Path) -> str:
-    """The Track whose packets the journal holds."""
-    return str(read(folder).meta["track_id"])
+def kind_of(folder: Path) -> str:
+    """Whether the journal holds the camera (`video`) or the microphone (`audio`)."""
+    return str(read(folder).meta["kind"])
 
 
 async def sent(peer: SendingPeer, name: str) -> Packets:
