@@ -73,10 +73,11 @@ async def _play(stage: _Stage, chromium: Path | None, *, once: bool, seconds: in
     else:
         await _publish(stage, chromium, codes["host"], seconds)
         missing = await _show_session(stage, room)
-    _print_places(stage, codes)
     if not once:
+        _print_places(stage, codes)
         stage.console.print("Ctrl-C ends the server.")
         await _until_interrupted()
+    stage.console.print(f"the server ends; the files stay in {stage.server.settings.storage_folder}", soft_wrap=True)
     return 1 if missing else 0
 
 
@@ -220,7 +221,7 @@ async def _print_webhooks(stage: _Stage, expected: int) -> None:
 
 def _print_places(stage: _Stage, codes: dict[str, str]) -> None:
     places = [("dashboard", f"{stage.server.url}/dashboard"), ("join", f"{stage.server.url}/join/{codes['host']}")]
-    places.append(("API", f"{stage.server.url}/v2"))
+    places.append(("API", f"{stage.server.url}/v2, described by {stage.server.url}/openapi.json"))
     if stage.server.first_password:
         places.insert(1, ("log in as", f"admin / {stage.server.first_password}"))
     for name, place in places:
