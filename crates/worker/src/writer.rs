@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use isotape_journal::{RecordType, SenderReport, Writer};
+use isotape_journal::{RecordType, SenderReport, Summary, Writer};
 use isotape_sfu::{JournalKey, Order, Payload};
 use serde_json::json;
 
@@ -25,7 +25,8 @@ use crate::socket::sync_file_system;
 /// Up to this many journals fdatasync each is cheaper than one syncfs, which also waits for whatever
 /// else the file system has to write.
 const SYNC_EACH: usize = 8;
-/// How often a seal is tried, once in each sync interval: a full disk may be freed meanwhile.
+/// After so many tries, one in each sync interval, whoever asked for a seal is told that it failed. It is
+/// tried on as long as the process lives: a full disk may be freed, and only memory holds the tail.
 const SEAL_TRIES: u32 = 40;
 
 /// Read by the metrics.
@@ -110,6 +111,7 @@ impl JournalThread {
             }
         }
         self.sync();
+        self.retry_seals();
     }
 
     fn take(&mut self, batch: Batch) {
@@ -320,10 +322,8 @@ impl JournalThread {
             return;
         };
         let now = self.setup.clock.unix_ns(Instant::now());
-        if journal.untold > 0 {
-            journal.tell_gap(now);
-        }
-        match journal.writer.seal(now, &seal.reason) {
+        match journal.seal(now, &seal.reason) {
+            Ok(_) if seal.tries > SEAL_TRIES => self.close(seal.key),
             Ok(summary) => {
                 let ok = json!({
                     "packets": summary.packets,
@@ -335,15 +335,14 @@ impl JournalThread {
                 self.close(seal.key);
                 self.setup.events.reply(seal.request, ok);
             }
-            Err(_) if seal.tries < SEAL_TRIES => {
-                seal.tries += 1;
-                self.seals.push(seal);
-            }
             Err(error) => {
-                self.close(seal.key);
-                self.setup
-                    .events
-                    .refuse(seal.request, 500, &error.to_string());
+                if seal.tries == SEAL_TRIES {
+                    self.setup
+                        .events
+                        .refuse(seal.request, 500, &error.to_string());
+                }
+                seal.tries = seal.tries.saturating_add(1);
+                self.seals.push(seal);
             }
         }
     }
@@ -367,6 +366,18 @@ impl Journal {
         {
             self.untold = 0;
         }
+    }
+
+    /// Nothing follows a seal, so what was left out must be told before it; a full tail goes first.
+    fn seal(&mut self, at: u64, reason: &str) -> isotape_journal::Result<Summary> {
+        if self.untold > 0 {
+            self.tell_gap(at);
+        }
+        if self.untold > 0 {
+            self.writer.sync()?;
+            self.tell_gap(at);
+        }
+        self.writer.seal(at, reason)
     }
 
     /// Keeps the outcome of a flush or sync; returns what to tell, once for each failure.
@@ -416,5 +427,70 @@ fn append_payload(
         Payload::Mute(json) => writer.append(RecordType::MUTE, 0, at, json.as_bytes()),
         Payload::Codecs(json) => writer.append(RecordType::CODECS, 0, at, json.as_bytes()),
         Payload::Ssrc(json) => writer.append(RecordType::SSRC, 0, at, json.as_bytes()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use isotape_journal::Reader;
+    use std::path::Path;
+    use std::sync::mpsc::sync_channel;
+
+    const KEY: JournalKey = JournalKey(1);
+
+    fn journal_thread(root: &Path) -> JournalThread {
+        let mut thread = JournalThread::new(Setup {
+            batches: sync_channel(1).1,
+            in_flight: Arc::default(),
+            events: Arc::new(EventQueue::new().unwrap()),
+            counters: Arc::default(),
+            clock: SessionClock::start(),
+            journal_root: root.to_owned(),
+            sync_interval: Duration::from_millis(250),
+        });
+        thread.open(KEY, "one".into(), root.join("one"), json!({}));
+        thread
+    }
+
+    #[test]
+    fn a_journal_that_cannot_be_sealed_is_not_given_up() {
+        let root = tempfile::tempdir().unwrap();
+        let (here, away) = (root.path().join("one"), root.path().join("away"));
+        let mut thread = journal_thread(root.path());
+        std::fs::rename(&here, &away).unwrap();
+        thread.seal(KEY, "leave".into(), 7);
+        for _ in 0..SEAL_TRIES + 5 {
+            thread.retry_seals();
+        }
+        let told = thread.setup.events.drain();
+        assert_eq!(told.len(), 1, "the asker waits no longer: {told:?}");
+        assert_eq!(thread.journals.len(), 1, "its records are kept");
+        std::fs::rename(&away, &here).unwrap();
+        thread.retry_seals();
+        assert!(thread.journals.is_empty());
+    }
+
+    #[test]
+    fn what_found_no_room_is_told_before_the_seal() {
+        let root = tempfile::tempdir().unwrap();
+        let mut thread = journal_thread(root.path());
+        while thread.journals[&KEY].untold == 0 {
+            let payload = Payload::Rtp {
+                header: vec![0x80; 12].into(),
+                body: vec![0; 1_000].into(),
+                repaired: false,
+            };
+            thread.append(KEY, Instant::now(), payload);
+        }
+        thread.seal(KEY, "leave".into(), 7);
+        let mut reader = Reader::open(&root.path().join("one")).unwrap();
+        let mut gaps = Vec::new();
+        while let Some(record) = reader.next_record().unwrap() {
+            if record.kind == RecordType::GAP {
+                gaps.push(String::from_utf8(record.payload.to_vec()).unwrap());
+            }
+        }
+        assert_eq!(gaps, [r#"{"cause":"server","packets":1}"#]);
     }
 }
