@@ -26,13 +26,15 @@ from tests.kit.until import until
 _PEERS = 20
 # Handshakes and the first key frame are over by then.
 _SETTLE_S = 3.0
+_IDLE_S = 5.0
 _SEALED_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """One call: CPU of the server and packets sent in the window; packets sent and recorded in the whole call."""
+    """One call: CPU share of the idle server, its CPU and the packets sent in the window; packets sent and recorded in the whole call."""
 
+    idle: float
     cpu_s: float
     packets: int
     window_s: float
@@ -43,9 +45,14 @@ class _Run:
     def us_per_packet(self) -> float:
         return self.cpu_s * 1e6 / self.packets
 
+    @property
+    def us_above_idle(self) -> float:
+        """What the packets themselves cost: a server that only waits looks for work now and then."""
+        return (self.cpu_s - self.idle * self.window_s) * 1e6 / self.packets
+
 
 async def measure(release: Release, folder: Path, quick: bool) -> Table:
-    pairs, window_s = (1, 8.0) if quick else (5, 20.0)
+    pairs, window_s = (1, 8.0) if quick else (4, 20.0)
     version = await asyncio.to_thread(install)
     clips = await asyncio.to_thread(looping_clips, folder, "VP8")
     ours, theirs = [], []
@@ -54,19 +61,21 @@ async def measure(release: Release, folder: Path, quick: bool) -> Table:
         theirs.append(await _janus(folder / f"janus-{pair}", clips, window_s))
     table = Table(
         "CPU per packet received and recorded",
-        ["", "µs per packet", "packets/s", "recorded of sent"],
+        ["", "µs per packet", "of it above idle", "idle, % of a core", "packets/s", "recorded of sent"],
         notes=[
             f"{_PEERS} participants, each alone in its room: VP8 of 2 Mbit/s (a picture's packets in one burst) and Opus of 50 packets/s.",
             f"{pairs} pairs in turn, window {window_s:.0f} s each; median (range). CPU is user and system of the whole server process.",
         ],
     )
     for name, runs in (("isotape", ours), (version, theirs)):
-        cost = spread([run.us_per_packet for run in runs])
+        cost, above = spread([run.us_per_packet for run in runs]), spread([run.us_above_idle for run in runs])
+        idle = spread([run.idle * 100 for run in runs])
         rate = sum(run.packets for run in runs) / sum(run.window_s for run in runs)
         kept, sent = sum(run.recorded for run in runs), sum(run.sent for run in runs)
-        table.add(name, cost, f"{rate:,.0f}", f"{kept:,} of {sent:,}")
+        table.add(name, cost, above, idle, f"{rate:,.0f}", f"{kept:,} of {sent:,}")
     costs = [[run.us_per_packet for run in runs] for runs in (ours, theirs)]
-    table.add(f"{version} ÷ isotape", ratio_of_pairs(*costs), "", "")
+    above_idle = [[run.us_above_idle for run in runs] for runs in (ours, theirs)]
+    table.add(f"{version} ÷ isotape", ratio_of_pairs(*costs), ratio_of_pairs(*above_idle), "", "", "")
     return table
 
 
@@ -74,6 +83,7 @@ async def _isotape(release: Release, folder: Path, clips: dict[str, Json], windo
     async with AsyncExitStack() as stack:
         node = await stack.enter_async_context(running_isotape(release, folder))
         publisher = await stack.enter_async_context(running_publisher(folder, release=True, log=False))
+        idle = await _idle(node.pid)
         template = await node.recorded_template()
         peers = []
         for number in range(_PEERS):
@@ -89,7 +99,7 @@ async def _isotape(release: Release, folder: Path, clips: dict[str, Json], windo
                 await peer.leave()
 
         journals = node.data_dir / "journals"
-        return await _watch(publisher, node.pid, window_s, leave, lambda: _journal_packets(journals))
+        return await _watch(publisher, _Server(node.pid, idle, leave, lambda: _journal_packets(journals)), window_s)
 
 
 async def _janus(folder: Path, clips: dict[str, Json], window_s: float) -> _Run:
@@ -98,6 +108,7 @@ async def _janus(folder: Path, clips: dict[str, Json], window_s: float) -> _Run:
         publisher = await stack.enter_async_context(
             running_publisher(folder, release=True, log=False, address=own_address())
         )
+        idle = await _idle(janus.pid)
         for number in range(_PEERS):
             name = f"peer-{number}"
             tracks = [
@@ -108,25 +119,41 @@ async def _janus(folder: Path, clips: dict[str, Json], window_s: float) -> _Run:
         for number in range(_PEERS):
             playing = [{"track": track, **clip} for track, clip in clips.items()]
             await publisher.ask("start", peer=f"peer-{number}", tracks=playing)
-        return await _watch(publisher, janus.pid, window_s, janus.leave, janus.recorded_packets)
+        return await _watch(publisher, _Server(janus.pid, idle, janus.leave, janus.recorded_packets), window_s)
 
 
-async def _watch(
-    publisher: Publisher, pid: int, window_s: float, leave: Callable[[], Awaitable[None]], recorded: Callable[[], int]
-) -> _Run:
+@dataclass(frozen=True, slots=True)
+class _Server:
+    """What a call needs to know of the server: its process, how all participants leave, and what it has recorded by now."""
+
+    pid: int
+    idle: float
+    leave: Callable[[], Awaitable[None]]
+    recorded: Callable[[], int]
+
+
+async def _idle(pid: int) -> float:
+    """The share of one core that a server takes with nobody there."""
+    await asyncio.sleep(_SETTLE_S)  # its start is over
+    before, begun = cpu_s(pid), time.monotonic()
+    await asyncio.sleep(_IDLE_S)
+    return (cpu_s(pid) - before) / (time.monotonic() - begun)
+
+
+async def _watch(publisher: Publisher, server: _Server, window_s: float) -> _Run:
     """The window of one call under way, then its end and the count of what was recorded."""
     await asyncio.sleep(_SETTLE_S)
-    sent_before, cpu_before, begun = await _sent(publisher), cpu_s(pid), time.monotonic()
+    sent_before, cpu_before, begun = await _sent(publisher), cpu_s(server.pid), time.monotonic()
     await asyncio.sleep(window_s)
-    sent_after, cpu_after, ended = await _sent(publisher), cpu_s(pid), time.monotonic()
+    sent_after, cpu_after, ended = await _sent(publisher), cpu_s(server.pid), time.monotonic()
     for number in range(_PEERS):
         for track in ("video", "audio"):
             await publisher.ask("stop", peer=f"peer-{number}", track=track)
     total = await _sent(publisher)
     await asyncio.sleep(1)  # what is under way or asked for again arrives
-    await leave()
-    kept = await _settled(recorded)
-    return _Run(cpu_after - cpu_before, sent_after - sent_before, ended - begun, total, kept)
+    await server.leave()
+    kept = await _settled(server.recorded)
+    return _Run(server.idle, cpu_after - cpu_before, sent_after - sent_before, ended - begun, total, kept)
 
 
 async def _settled(recorded: Callable[[], int]) -> int:
