@@ -154,6 +154,7 @@ async def hold_a_call(node: Node, folder: Path) -> None:
         await bo.leave()
 
 
+@pytest.mark.slow
 async def test_a_lost_database_gives_back_the_same_assets(tmp_path: Path) -> None:
     data = tmp_path / "data"
     async with running_node(data) as node:
@@ -179,6 +180,7 @@ async def test_a_lost_database_gives_back_the_same_assets(tmp_path: Path) -> Non
     assert stored(data) == files
 
 
+@pytest.mark.slow
 async def test_recovering_twice_changes_nothing(tmp_path: Path) -> None:
     call = call_in(tmp_path)
     call.journal(audio(0, _SECONDS))
@@ -198,6 +200,7 @@ async def test_recovering_twice_changes_nothing(tmp_path: Path) -> None:
     assert (all_rows(tmp_path), stored(tmp_path)) == (made, files)
 
 
+@pytest.mark.slow
 async def test_an_older_database_keeps_its_rows_and_gets_those_it_lacks(tmp_path: Path) -> None:
     data = tmp_path / "data"
     async with running_node(data) as node:
@@ -287,6 +290,7 @@ async def test_a_killed_process_gives_the_folder_back(tmp_path: Path) -> None:
         pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("state", ["sealed", "planned", "stored"])
 async def test_an_asset_without_a_job_is_finished_by_the_next_start(tmp_path: Path, state: str) -> None:
     call = call_in(tmp_path)
@@ -297,6 +301,7 @@ async def test_an_asset_without_a_job_is_finished_by_the_next_start(tmp_path: Pa
         await listed(node, 1)
 
 
+@pytest.mark.slow
 async def test_an_asset_whose_job_ended_without_it_is_finished_by_the_next_start(tmp_path: Path) -> None:
     call = call_in(tmp_path)
     call.journal(audio(0, _SECONDS))
