@@ -92,10 +92,10 @@ def role(name: str, body: Any, role_names: Collection[str]) -> Json:
 
 
 def _publish_params(name: str, given: Json) -> Json:
-    # An empty body gets everything; a body that says what it publishes gets that and no more.
-    allowed = _names(given.get("allowed", [] if given else _ALLOWED), f"role {name}: allowed")
-    if not given.get("allowed") and given:
-        allowed = [source for source in _ALLOWED if source in given]
+    # An empty body gets everything; a body that says what it publishes gets that and no more, an empty list nothing.
+    named = given.get("allowed")
+    implied = [source for source in _ALLOWED if source in given] if given else _ALLOWED
+    allowed = _names(implied if named is None else named, f"role {name}: allowed")
     params: dict[str, Any] = {"allowed": list(allowed)}
     for source, defaults in _PUBLISH.items():
         limits = _object(given.get(source), f"role {name}: {source}")

@@ -119,6 +119,23 @@ async def test_a_role_is_made_renamed_and_deleted(node: Outside) -> None:
 
 
 @pytest.mark.parametrize(
+    ("said", "allowed"),
+    [
+        ({"allowed": [], "audio": {"bitRate": 32}}, []),
+        ({"allowed": []}, []),
+        ({"audio": {"bitRate": 32}}, ["audio"]),
+        ({}, ["audio", "video", "screen"]),
+    ],
+)
+async def test_a_role_may_publish_what_its_body_says(node: Outside, said: object, allowed: list[str]) -> None:
+    path = f"/templates/{await _template_id(node)}/roles/viewer"
+    made = (await node.http.post(path, json={"publishParams": said})).json()
+    assert made["publishParams"]["allowed"] == allowed
+    # What was read and is written again means the same.
+    assert (await node.http.post(path, json=made)).json()["publishParams"]["allowed"] == allowed
+
+
+@pytest.mark.parametrize(
     "body",
     [
         {"name": "a/b"},
