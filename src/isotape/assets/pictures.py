@@ -23,6 +23,7 @@ from isotape.assets.samples import (
     SampleLine,
     TrackRows,
     in_order,
+    unexplained,
 )
 from isotape.assets.timeline import TimedEpoch
 from isotape.model import MediaKind
@@ -239,6 +240,7 @@ def show(
     rows.samples["duration"] = np.append(np.diff(pts), _last_duration(pts, line, last_sign))
     positions = (pts * AUDIO_RATE // VIDEO_RATE).astype(np.int64)
     end = round((int(pts[-1]) + int(rows.samples["duration"][-1])) * AUDIO_RATE / VIDEO_RATE)
+    mutes = _muted(logs, line, end)
     return PictureTrack(
         rows=rows,
         codec=shown[0].timed.epoch.codec,
@@ -247,7 +249,7 @@ def show(
         key_frames=int(np.count_nonzero(rows.samples["flags"] & KEY_FRAME)),
         incomplete=sum(int(np.count_nonzero(~frames.whole)) for frames in all_frames),
         before_key=sum(int(np.count_nonzero(frames.whole & ~frames.kept)) for frames in all_frames),
-        gaps=in_order([*reel.gaps, *_muted(logs, line, end)]),
+        gaps=in_order([*_without_mutes(reel.gaps, mutes), *mutes]),
     )
 
 
@@ -304,6 +306,11 @@ def _sizes(frames: Frames) -> Array:
     widths = np.maximum.reduceat(frames.packets["width"], frames.first)
     heights = np.maximum.reduceat(frames.packets["height"], frames.first)
     return np.stack([widths, heights], axis=1)[frames.kept]
+
+
+def _without_mutes(gaps: Sequence[Gap], mutes: Sequence[Gap]) -> list[Gap]:
+    """Some browsers send no black pictures for a camera that is off: that is the mute, not a pause besides."""
+    return [gap for gap in gaps if gap.cause is not Cause.PAUSED or gap.note or unexplained(gap, mutes) >= _PAUSE]
 
 
 def _muted(logs: Sequence[TrackLog], line: SampleLine, end: int) -> list[Gap]:

@@ -125,6 +125,12 @@ def level_line(zero_ns: int) -> SampleLine:
     return SampleLine(np.array([zero_ns], np.int64), np.array([0.0]))
 
 
+def unexplained(pause: Gap, mutes: Sequence[Gap]) -> int:
+    """The length of a pause that lies outside of all mutes: a muted sender need not send."""
+    muted = sum(max(min(mute.end, pause.end) - max(mute.start, pause.start), 0) for mute in mutes)
+    return pause.end - pause.start - muted
+
+
 def in_order(gaps: Sequence[Gap]) -> tuple[Gap, ...]:
     """Gaps in order of their start."""
     return tuple(sorted(gaps, key=lambda gap: (gap.start, gap.end, gap.cause)))

@@ -93,6 +93,17 @@ def test_a_mute_is_a_stated_gap_and_takes_nothing_away(tmp_path: Path) -> None:
     assert made.plan.kind is AssetKind.REGULAR
 
 
+@pytest.mark.parametrize(("unmuted_s", "pauses"), [(7.0, 0), (4.0, 1)])
+def test_a_muted_camera_that_sends_nothing_is_muted_and_not_paused_besides(
+    tmp_path: Path, unmuted_s: float, pauses: int
+) -> None:
+    source = video("H264", 0, 9, mutes=[(3.0, True), (unmuted_s, False)])
+    source.sent = [piece for piece in source.sent if not 3 <= piece.at_s < 7]
+    made = make(tmp_path, record(tmp_path / "a", audio(0, 9)), record(tmp_path / "v", source))
+    assert len(made.gaps("video", "muted")) == 1
+    assert len(made.gaps("video", "paused")) == pauses
+
+
 @pytest.mark.parametrize("codec", ["H264", "VP8", "VP9", "AV1"])
 def test_a_camera_that_comes_five_seconds_late_is_black_until_then(tmp_path: Path, codec: str) -> None:
     made = make(tmp_path, record(tmp_path / "a", audio(0, 11)), record(tmp_path / "v", video(codec, 5, 6)))
