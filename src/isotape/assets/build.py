@@ -219,8 +219,12 @@ def storage_key(asset: Asset) -> str:
 
 
 def _name(text: str) -> str:
-    """Clients choose stream ids (Firefox puts braces around them): what is no plain name is replaced."""
-    return _UNSAFE.sub("", text).lstrip(".-")[:_LONGEST_NAME] or "stream"
+    """Clients choose stream ids (Firefox puts braces around them): what is no plain name loses those characters.
+
+    A changed name ends with a few digits of the hash of the given one, so that `{a}` and `a` of one peer stay two files.
+    """
+    plain = _UNSAFE.sub("", text).lstrip(".-")[:_LONGEST_NAME]
+    return plain if plain == text else f"{plain or 'stream'}-{sha256(text.encode()).hexdigest()[:8]}"
 
 
 def _may_pass(error: Exception) -> bool:
