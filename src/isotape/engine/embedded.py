@@ -37,6 +37,8 @@ _REPLY_TIMEOUT_S = 30.0
 # Events wait here for the one reader. At 4 speaker changes a second and room this is minutes of work: more means
 # nobody reads.
 _EVENT_BOUND = 4096
+# How many times as far the queue may grow for events that are told only once.
+_PATIENCE = 16
 _CLOSED = None
 
 log = logger(part="engine")
@@ -218,11 +220,16 @@ class EmbeddedEngine:
 
     def _offer(self, message: Mapping[str, Any]) -> None:
         read = _EVENTS.get(message["event"])
-        if read is None or self._events.qsize() >= _EVENT_BOUND:
+        if read is None or self._is_too_late(message["event"]):
             self._dropped_events += 1
             log.error("engine event dropped", event_name=message["event"], known=read is not None)
             return
         self._events.put_nowait(read(message))
+
+    def _is_too_late(self, event: str) -> bool:
+        """Who speaks is told again in a moment; any other event is told once, so it waits far longer before it is given up."""
+        bound = _EVENT_BOUND if event == "speakers" else _EVENT_BOUND * _PATIENCE
+        return self._events.qsize() >= bound
 
 
 def _track(item: PublishedTrack) -> dict[str, Any]:
