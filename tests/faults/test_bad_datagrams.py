@@ -50,7 +50,7 @@ async def _attack(node: ServedNode, publisher: Publisher, peer: SendingPeer, by:
         try:
             await datagrams.send_in_the_name_of(datagrams.udp_ports(publisher.pid), port, flood)
         except PermissionError:
-            pytest.skip("raw sockets are not permitted here")
+            pytest.skip("the right to raw sockets is missing")
 
     async def all_came() -> bool:
         return await _received(node) > before + _COUNT * 0.9
