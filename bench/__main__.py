@@ -1,4 +1,4 @@
-"""`python -m bench [--quick] [--only cost|files|leave]`: prints the tables; about 13 minutes, 4 with --quick.
+"""`python -m bench [--quick] [--only cost|files|leave]`: prints the tables; about 10 minutes once built, 3 with --quick.
 
 Every process that is started is ended by its pid; all traffic stays on loopback.
 """

@@ -35,7 +35,7 @@ _TO_RUN = ("DELAYED", "ENQUEUED", "PENDING")
 # Two cores render two files at once; a delivery mostly waits for the network.
 _CONCURRENCY = {_ASSET: 2, _DELIVERY: 16}
 # A job starts at most this long (s) after its commit: the aim is asset and webhook 2 s after the leave. A poll costs 2 ms of CPU,
-# and a node polls day and night: at 0.1 and 0.2 s it idles at 4 % of a core, as much as receiving 5,000 packets/s (docs/measured.md).
+# and a node polls day and night: at 0.1 and 0.2 s it idles at 4 % of a core, as much as receiving 4,000 packets/s (docs/measured.md).
 _POLL_S = {_ASSET: 0.3, _DELIVERY: 0.4}
 # DBOS waits this long (ms) for our writers; ours wait 10 s for it.
 _BUSY_TIMEOUT_MS = 30_000
