@@ -29,7 +29,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     folder.mkdir(parents=True)
     mount = ["mount", "-t", "tmpfs", "-o", f"size={_DISK_BYTES}", "tmpfs", folder]
     if subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("a test may not mount here")
+        pytest.skip("the right to mount is missing")
     yield folder
     subprocess.run(["umount", "--lazy", folder], check=True)
 
