@@ -15,6 +15,7 @@
     ├── RenderError                  500   a plan could not become a file
     ├── VerifyError                  500   a file does not hold what its plan says
     └── StorageError                 500   a store refused, lied or is away; retried by the job
+        └── KeyTaken                 500   other bytes are stored under that key; take another
 
 `status` is the HTTP status and the JSON-RPC code alike. `retry` says whether the same call may succeed later.
 """
@@ -91,3 +92,9 @@ class VerifyError(IsotapeError):
 
 class StorageError(IsotapeError):
     retry = True
+
+
+class KeyTaken(StorageError):
+    """Other bytes are stored under the key; the same call can never succeed."""
+
+    retry = False

@@ -22,7 +22,7 @@ from isotape.assets.verify import verify
 from isotape.clock import Clock, to_millis
 from isotape.db import assets, journals
 from isotape.db.engine import Database, Tx
-from isotape.errors import Conflict, IsotapeError, JournalError
+from isotape.errors import Conflict, IsotapeError, JournalError, KeyTaken
 from isotape.events import AssetEvent, StreamRecordingFailed, StreamRecordingSucceeded
 from isotape.logs import logger
 from isotape.model import Asset, AssetState, Journal
@@ -132,8 +132,18 @@ class AssetBuilder:
         return folder.is_dir() and any(folder.iterdir())
 
     async def _store(self, asset: Asset, planned: Plan, rendered: Rendered, started_ms: int) -> tuple[str, str]:
-        """Stores the file and its sidecar; their URIs."""
+        """Stores the file and its sidecar; their URIs.
+
+        A key is never written over. What an earlier build left there, whose bytes another release renders differently, stays;
+        this build then takes a key of its own.
+        """
         key = storage_key(asset)
+        try:
+            return await self._put(key, asset, planned, rendered, started_ms)
+        except KeyTaken:
+            return await self._put(f"{key}-{rendered.sha256[:8]}", asset, planned, rendered, started_ms)
+
+    async def _put(self, key: str, asset: Asset, planned: Plan, rendered: Rendered, started_ms: int) -> tuple[str, str]:
         stored = await self._storage.put(f"{key}.{planned.container}", rendered.path, rendered.sha256)
         text = sidecar(planned, rendered, asset, started_ms)
         with working_file(self._places.rendering, asset.id, "json") as path:

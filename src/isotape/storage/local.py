@@ -13,7 +13,7 @@ from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path, PurePosixPath
 
-from isotape.errors import BadRequest, NotFound, StorageError
+from isotape.errors import BadRequest, KeyTaken, NotFound, StorageError
 from isotape.storage import StoredObject
 from isotape.storage.signed_url import UrlSigner
 
@@ -51,7 +51,7 @@ class LocalStorage:
     def _put(self, key: str, file: Path, sha256: str) -> StoredObject:
         target = self._path(key)
         try:
-            size = _check(target, sha256) if target.exists() else self._place(file, target, sha256)
+            size = _check_taken(target, sha256) if target.exists() else self._place(file, target, sha256)
         except OSError as error:
             raise StorageError(f"file {SCHEME}{key}: {error}") from error
         return StoredObject(SCHEME + key, size, sha256)
@@ -118,6 +118,14 @@ def _check(path: Path, sha256: str) -> int:
     if digest.hexdigest() != sha256:
         raise StorageError(f"file {path.name}: holds other bytes than its SHA-256 {sha256[:12]}… says")
     return size
+
+
+def _check_taken(path: Path, sha256: str) -> int:
+    """The size of a file that is there already; KeyTaken when it is not the same one."""
+    try:
+        return _check(path, sha256)
+    except StorageError as error:
+        raise KeyTaken(error.message) from error
 
 
 def _sync(path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from isotape.errors import BadRequest, NotFound, StorageError
+from isotape.errors import BadRequest, KeyTaken, NotFound, StorageError
 from isotape.storage import Storage
 from isotape.storage.local import LocalStorage
 from isotape.storage.signed_url import UrlSigner
@@ -45,8 +45,9 @@ async def test_the_same_bytes_again_are_fine_and_other_bytes_are_refused(store: 
     first = await store.put("a.mp4", file, sha256)
     assert await store.put("a.mp4", file, sha256) == first
     other, other_sha256 = _file(tmp_path / "..", b"two")
-    with pytest.raises(StorageError):
+    with pytest.raises(KeyTaken) as error:
         await store.put("a.mp4", other, other_sha256)
+    assert not error.value.retry
     assert await store.size(first.uri) == 3
 
 

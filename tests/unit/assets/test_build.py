@@ -199,6 +199,19 @@ async def test_a_build_killed_after_storing_stores_the_same_bytes_again(
     assert (await node.load(asset)).state is AssetState.COMPLETED
 
 
+async def test_what_another_release_stored_stays_and_the_asset_is_finished_beside_it(node: Node) -> None:
+    asset = await node.seal(audio(0, 3))
+    earlier = node.folder / "earlier.mp4"
+    earlier.write_bytes(b"other bytes of the same recording")
+    digest = hashlib.sha256(earlier.read_bytes()).hexdigest()
+    left = await node.storage.put(f"{storage_key(asset)}.mp4", earlier, digest)
+    await node.builder.build(asset.id)
+    done = await node.load(asset)
+    assert done.state is AssetState.COMPLETED
+    assert done.path != left.uri
+    assert await node.storage.size(left.uri) == len(earlier.read_bytes())
+
+
 async def test_a_journal_without_media_is_discarded_and_nobody_is_told(node: Node) -> None:
     silent = audio(0, 1)
     asset = await node.seal(silent)
