@@ -1,6 +1,7 @@
 """`python -m bench [--quick] [--only cost|files|leave]`: prints the tables; about 10 minutes once built, 3 with --quick.
 
-Every process that is started is ended by its pid; all traffic stays on loopback.
+Every process that is started is ended by its pid; all traffic stays on loopback or in a
+network namespace of its own.
 """
 
 import argparse

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench import namespace
 from bench.clips import looping_clips
 from bench.figures import Table, ratio_of_pairs, spread
-from bench.janus import install, own_address, running_janus
+from bench.janus import install, running_janus
 from bench.node import running_isotape
 from bench.processes import cpu_s
 from bench.release import Release
@@ -54,6 +55,7 @@ class _Run:
 async def measure(release: Release, folder: Path, quick: bool) -> Table:
     pairs, window_s = (1, 8.0) if quick else (4, 20.0)
     version = await asyncio.to_thread(install)
+    namespace.enter()  # after the installation, which needs the network
     clips = await asyncio.to_thread(looping_clips, folder, "VP8")
     ours, theirs = [], []
     for pair in range(pairs):
@@ -106,7 +108,7 @@ async def _janus(folder: Path, clips: dict[str, Json], window_s: float) -> _Run:
     async with AsyncExitStack() as stack:
         janus = await stack.enter_async_context(running_janus(folder))
         publisher = await stack.enter_async_context(
-            running_publisher(folder, release=True, log=False, address=own_address())
+            running_publisher(folder, release=True, log=False, address=namespace.ADDRESS)
         )
         idle = await _idle(janus.pid)
         for number in range(_PEERS):

@@ -1,14 +1,14 @@
 """The peer: Janus WebRTC Server (Debian's package) with its video room, driven over its own HTTP API.
 
 The publisher is the one that sends to isotape. Each participant has a room of its own, so nothing is forwarded. Janus passes over
-loopback, so the publisher sends to it from this machine's own address; the kernel's path is the same. Two traps: `filename` must be a
-bare name when `rec_dir` is set (a path records nothing and says nothing), and the recorder is only on when the room says `record`.
+loopback, so the publisher sends to it within a namespace of the bench's own (namespace.py); the kernel's path is the same. Two traps:
+`filename` must be a bare name when `rec_dir` is set (a path records nothing and says nothing), and the recorder is only on when the
+room says `record`.
 """
 
 import os
 import re
 import shutil
-import socket
 import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -33,16 +33,6 @@ _OTHER_TRANSPORTS = "mqtt nanomsg pfunix rabbitmq websockets"
 
 class JanusMissing(Exception):
     """Janus is not installed and cannot be."""
-
-
-def own_address() -> str:
-    """This machine's address that Janus takes for its media. JanusMissing when there is none but loopback."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe, suppress(OSError):
-        probe.connect(("192.0.2.1", 9))  # sends nothing: it only asks for the route (RFC 5737 address)
-        address = str(probe.getsockname()[0])
-        if not address.startswith("127."):
-            return address
-    raise JanusMissing("bench: the peer needs a network interface besides loopback")
 
 
 def install() -> str:
