@@ -4,6 +4,7 @@ Imports stand inside the commands, so that `--help` is instant.
 """
 
 import asyncio
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -27,6 +28,7 @@ def serve(host: Host = None, port: Port = None, data_dir: DataDir = None) -> Non
     """Runs the server until SIGTERM or Ctrl-C; prints `isotape ready URL` on stdout when it accepts joins."""
     from isotape.app import serve as run
 
+    _keep_private()
     asyncio.run(run(_settings(host=host, port=port, data_dir=data_dir)))
 
 
@@ -38,6 +40,7 @@ def demo(
     """Lets two browsers join a recorded room on a fresh data folder and shows the files they leave behind."""
     from isotape.demo.run import run_demo
 
+    _keep_private()
     raise typer.Exit(asyncio.run(run_demo(once=once, seconds=seconds)))
 
 
@@ -47,6 +50,7 @@ def recover(data_dir: DataDir = None) -> None:
 
     Deletes nothing. The files that are missing are made by the next `serve`.
     """
+    _keep_private()
     raise typer.Exit(asyncio.run(_recover(_settings(data_dir=data_dir))))
 
 
@@ -88,6 +92,11 @@ async def _recover(settings: Any) -> int:
     if outcomes[rescue.Outcome.FOREIGN]:
         print(f"put back the credentials.json of the other workspace in {settings.data_dir} and recover again")
     return 1 if outcomes[rescue.Outcome.FOREIGN] or outcomes[rescue.Outcome.UNREADABLE] else 0
+
+
+def _keep_private() -> None:
+    """What this process writes (recordings, rows, journals) is for its own user alone."""
+    os.umask(0o077)
 
 
 def _settings(**given: object) -> Any:

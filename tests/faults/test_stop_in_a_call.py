@@ -87,3 +87,12 @@ async def _knock(url: str, token: str) -> tuple[int, str]:
     async with httpx2.AsyncClient(trust_env=False, timeout=5) as http:
         answer = await http.get(f"{url}/init", params={"peer_id": "late"}, headers=headers)
     return answer.status_code, str(answer.json().get("message", ""))
+
+
+async def test_what_a_server_writes_is_for_its_own_user_alone(tmp_path: Path) -> None:
+    async with served_node(tmp_path) as node:
+        await node.make_room()
+    (database,) = tmp_path.rglob("isotape.db")
+    written = [database.parent, *database.parent.rglob("*")]
+    open_to_others = [path for path in written if path.name != "serve.log" and path.stat().st_mode & 0o077]
+    assert open_to_others == []
