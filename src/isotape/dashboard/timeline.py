@@ -4,12 +4,12 @@ Before it: the rows of one session. After it: session.html, which draws the bars
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Any
 
 from isotape.dashboard.sidecar import StatedGap
-from isotape.model import Journal, Track
+from isotape.model import AssetState, Journal, Track
 
 # At most this many marks on the axis: their labels do not touch at 360 px.
 _MARKS = 4
@@ -111,6 +111,28 @@ def _bars(span: Span, journals: Sequence[Journal], gaps: Mapping[str, Sequence[S
         for gap in gaps.get(asset_id, ()):
             if gap.kind == journals[0].track.kind:
                 yield span.bar(gap.since, gap.until, gap.look, gap.title)
+
+
+def as_received(journals: Iterable[Journal], assets: Iterable[Any]) -> list[Journal]:
+    """The journals, each ending no later than its finished file does: a lost peer's stay open through its grace.
+
+    assets are rows of the session.
+    """
+    ends = {asset.id: end for asset in assets if (end := _end_of(asset)) is not None}
+    return [_cut(journal, ends.get(journal.asset_id)) for journal in journals]
+
+
+def _end_of(asset: Any) -> datetime | None:
+    started = asset.metadata.get("started_at")
+    if asset.state != AssetState.COMPLETED or not isinstance(started, str):
+        return None
+    return datetime.fromisoformat(started) + timedelta(milliseconds=asset.duration_ms)
+
+
+def _cut(journal: Journal, end: datetime | None) -> Journal:
+    if end is None or journal.sealed_at is None or journal.sealed_at <= end:
+        return journal
+    return replace(journal, sealed_at=max(end, journal.opened_at))
 
 
 def source_of(track: Track) -> str:

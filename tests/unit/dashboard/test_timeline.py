@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from isotape.dashboard.sidecar import StatedGap
-from isotape.dashboard.timeline import Span, draw
-from isotape.ids import AssetId, JournalId, PeerId, SessionId, StreamId, TrackId
-from isotape.model import Journal, JournalState, MediaKind, Peer, PeerState, Track
+from isotape.dashboard.timeline import Span, as_received, draw
+from isotape.ids import AssetId, JobId, JournalId, PeerId, RoomId, SessionId, StreamId, TrackId, WorkspaceId
+from isotape.model import Asset, AssetKind, AssetState, Journal, JournalState, MediaKind, Peer, PeerState, Track
 
 START = datetime(2026, 11, 24, 12, tzinfo=UTC)
 SESSION = SessionId("s")
@@ -64,3 +64,25 @@ def test_the_axis_has_a_few_round_marks_at_any_length(seconds: int) -> None:
     assert 1 <= len(marks) <= 5
     assert marks[0].at_ms == 0
     assert all(0 <= mark.left <= 100 for mark in marks)
+
+
+def test_a_peer_that_vanished_is_drawn_to_the_end_of_its_file_not_of_its_grace() -> None:
+    asset = Asset(
+        id=AssetId("a"),
+        workspace_id=WorkspaceId("w"),
+        room_id=RoomId("r"),
+        session_id=SESSION,
+        job_id=JobId("b"),
+        peer_id=PeerId("p"),
+        user_id="u",
+        stream_id=StreamId("st"),
+        kind=AssetKind.REGULAR,
+        state=AssetState.COMPLETED,
+        created_at=START,
+        duration_ms=17_000,
+        metadata={"started_at": "2026-11-24T12:00:01Z"},
+    )
+    (cut,) = as_received([_journal(MediaKind.VIDEO, "regular", 1, 91)], [asset])
+    assert cut.sealed_at == _at(18)
+    unfinished = as_received([_journal(MediaKind.VIDEO, "regular", 1, 91)], [])
+    assert unfinished[0].sealed_at == _at(91)

@@ -11,7 +11,7 @@ from isotape.dashboard import reads
 from isotape.dashboard.look import Look
 from isotape.dashboard.parts import DashboardParts
 from isotape.dashboard.sidecar import stated_gaps
-from isotape.dashboard.timeline import Span, draw
+from isotape.dashboard.timeline import Span, as_received, draw
 from isotape.db import journals
 from isotape.db.engine import Tx
 from isotape.ids import SessionId
@@ -87,7 +87,7 @@ class SessionPages:
         values = {
             "line": line,
             "span": span,
-            "timeline": draw(span, line.peers, _with_pictures(written, line), gaps),
+            "timeline": draw(span, line.peers, as_received(_with_pictures(written, line), line.assets), gaps),
             "peers": {peer.id: peer for peer in line.peers},
             "deliveries": told,
             "steps": STEPS,
