@@ -27,6 +27,8 @@ _FLAGS = (
     "--disable-features=WebRtcHideLocalIpsWithMdns",
 )
 _JOIN_MS = 30_000
+# Sound is made in blocks of some 10 ms, and the clocks are read a moment apart.
+_STALL_MS = 40
 # Keeps the SDK's peer connections in reach, so that a test can ask them what they sent.
 _KEEP_CONNECTIONS = """
 window.connections = [];
@@ -83,6 +85,11 @@ class Person:
         """How many pictures the browser says it has sent so far, by kind of asset."""
         sent: dict[str, int] = await self.page.evaluate(_PICTURES_SENT)
         return sent
+
+    async def sound_ran_on(self) -> bool:
+        """Whether the browser made its sound without a stop so far. A busy machine's does not, and then dates nothing."""
+        stall_ms: float = await self.page.evaluate("window.soundStall()")
+        return abs(stall_ms) < _STALL_MS
 
     async def seconds(self, count: float) -> None:
         """Lets the call go on for that long: the length of a recording is what such a test is about."""

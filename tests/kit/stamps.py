@@ -39,6 +39,13 @@ def stamps(file: Path) -> list[Stamp]:
     return [stamp for stamp in pictures(file) if stamp is not None]
 
 
+def repeated_packets(file: Path) -> int:
+    """How many coded pictures hold the very bytes of another one; each has its own frame number, so honest files have none."""
+    with av.open(str(file)) as container:
+        coded = [bytes(packet) for packet in container.demux(video=0) if packet.size]
+    return len(coded) - len(set(coded))
+
+
 def _read(gray: NDArray[np.uint8], at_s: float) -> Stamp | None:
     height, width = gray.shape
     rows = [_bits(gray, height, width, row) for row in range(4)]
