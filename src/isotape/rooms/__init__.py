@@ -8,7 +8,7 @@ field name of the client protocol.
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from weakref import WeakValueDictionary
 
 from isotape.auth.tokens import AppToken
@@ -21,7 +21,7 @@ from isotape.errors import Conflict, EngineError, Forbidden, IsotapeError, NotFo
 from isotape.events import PeerJoined, PeerLeft, SessionClosed, SessionOpened
 from isotape.ids import JobId, JournalId, PeerId, RoomId, SessionId, TrackId, WorkspaceId, new_object_id
 from isotape.logs import logger
-from isotape.model import Peer, PeerState, Room, Session, SessionState, Template, Track
+from isotape.model import Peer, PeerState, Session, SessionState, Track
 from isotape.recording import policy_of
 from isotape.rooms.chores import Chores
 from isotape.rooms.live import LeaveReason, Listener, LivePeer, LiveRoom, RecordingState, TrackChanges
@@ -29,6 +29,7 @@ from isotape.rooms.parts import RoomsParts
 from isotape.rooms.recorder import Ending, Recorder, insist
 from isotape.rooms.restore import Restored, read_open_sessions, read_stranded
 from isotape.rooms.rights import check_publishing
+from isotape.rooms.seats import Entry, Joining, Seat
 
 __all__ = ["Entry", "Joining", "LeaveReason", "LivePeer", "LiveRoom", "Rooms", "RoomsParts", "Seat"]
 
@@ -37,39 +38,16 @@ log = logger(part="rooms")
 # A client that makes its connections anew publishes its tracks one by one again, each with a round trip: 0.5 s
 # measured on a fast link.
 _RENEWAL_S = 15.0
-
-
-@dataclass(frozen=True, slots=True)
-class Joining:
-    """What a client says about itself when it joins."""
-
-    peer_id: PeerId
-    name: str
-    metadata: str
-
-
-@dataclass(frozen=True, slots=True)
-class Seat:
-    """A live Peer and its room."""
-
-    room: LiveRoom
-    peer: LivePeer
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """What a token opens. `seat` is there when its peer is in the room already: a socket that comes back."""
-
-    room: Room
-    template: Template
-    role: str
-    seat: Seat | None
+# A stop waits this long for what was begun. A journal thread on a full disk tries a seal for 10 s; what is not done by
+# then stays open in the rows, and the next start ends it.
+_CLOSE_WITHIN_S = 15.0
 
 
 class Rooms:
     """All live rooms.
 
     Every method that changes a Peer's tracks holds that Peer's lock; the door lock orders joins and leaves of a room.
+    A join, a publish and a leave go on to their end when their caller is cancelled.
     """
 
     def __init__(self, parts: RoomsParts, listener: Listener) -> None:
@@ -99,7 +77,7 @@ class Rooms:
     def is_live(self, peer_id: PeerId, token: AppToken) -> bool:
         """Whether this very token's Peer is in a room: its client may come back with it even after it has expired."""
         seat = self._seats.get(peer_id)
-        return seat is not None and _owns(seat, token)
+        return seat is not None and seat.is_of(token)
 
     def counts(self) -> dict[str, int]:
         """Numbers for /metrics."""
@@ -112,7 +90,7 @@ class Rooms:
     async def admit(self, token: AppToken, peer_id: PeerId) -> Entry:
         """What the token opens for this peer id. Forbidden, NotFound or Conflict when it opens nothing."""
         if (seat := self._seats.get(peer_id)) is not None:
-            if not _owns(seat, token):
+            if not seat.is_of(token):
                 raise Conflict("duplicate peer id")
             return Entry(seat.room.room, seat.room.template, seat.peer.peer.role, seat)
         if self._closing:
@@ -134,22 +112,32 @@ class Rooms:
 
     async def join(self, token: AppToken, joining: Joining) -> Seat:
         """Takes a Peer in, opening the Session when it is the first. The same Peer joining again gets its seat back."""
+        return await self._chores.finish(self._join(token, joining), f"join of {joining.peer_id}")
+
+    async def _join(self, token: AppToken, joining: Joining) -> Seat:
         entry = await self.admit(token, joining.peer_id)
         if entry.seat is not None:
             return entry.seat
         async with self._door(entry.room.id):
-            if (seat := self._seats.get(joining.peer_id)) is not None:
+            if self._seats.get(joining.peer_id) is not None:
                 raise Conflict("duplicate peer id")
             seat = await self._sit_down(entry, token, joining)
-        try:
-            await self._parts.engine.add_peer(seat.room.room.id, seat.peer.id)
-        except (EngineError, Unavailable):
-            await self.leave(seat, LeaveReason.SERVER)
-            raise
-        seat.peer.in_engine = True
-        log.info("peer joined", **_names(seat))
-        self._listener.peer_joined(seat.room, seat.peer)
+        await self._introduce(seat)
         return seat
+
+    async def _introduce(self, seat: Seat) -> None:
+        """Tells the engine, then the others. The lock keeps a leave until the engine knows whom it is to forget."""
+        try:
+            async with seat.peer.lock:
+                if self._closing:
+                    raise Unavailable("server: stopping, try again")
+                await self._parts.engine.add_peer(seat.room.room.id, seat.peer.id)
+                seat.peer.in_engine = True
+        except (EngineError, Unavailable):
+            await self._leave(seat, LeaveReason.SERVER)
+            raise
+        log.info("peer joined", **seat.names)
+        self._listener.peer_joined(seat.room, seat.peer)
 
     async def _sit_down(self, entry: Entry, token: AppToken, joining: Joining) -> Seat:
         now = self._parts.clock.now()
@@ -199,8 +187,11 @@ class Rooms:
 
     async def publish(self, seat: Seat, sdp: str, tracks: Sequence[Track]) -> str:
         """Answers a publish offer. `tracks` is everything the Peer publishes now. Forbidden when its role may not."""
+        return await self._chores.finish(self._publish(seat, sdp, tracks), f"offer of {seat.peer.id}")
+
+    async def _publish(self, seat: Seat, sdp: str, tracks: Sequence[Track]) -> str:
         async with seat.peer.lock:
-            _require_in(seat)
+            seat.require_in()
             check_publishing(seat.room, seat.peer, tracks)
             if not seat.peer.in_engine:
                 await self._come_back(seat)
@@ -226,7 +217,7 @@ class Rooms:
         seat.peer.in_engine = True
         seat.peer.is_renewing = True
         asyncio.get_running_loop().call_later(_RENEWAL_S, self._renewal_over, seat)
-        log.info("peer came back after a restart", **_names(seat))
+        log.info("peer came back after a restart", **seat.names)
 
     def _renewal_over(self, seat: Seat) -> None:
         self._chores.spawn(self._end_renewal(seat), f"end of the renewal of {seat.peer.id}")
@@ -308,10 +299,13 @@ class Rooms:
             peer.farewell = loop.call_later(self._parts.peer_grace_s, self._grace_over, seat)
 
     def _grace_over(self, seat: Seat) -> None:
-        self._chores.spawn(self.leave(seat, LeaveReason.SOCKET), f"leave of {seat.peer.id}")
+        self._chores.spawn(self._leave(seat, LeaveReason.SOCKET), f"leave of {seat.peer.id}")
 
     async def leave(self, seat: Seat, reason: LeaveReason) -> None:
         """Takes a Peer out: its journals are sealed, its Assets' jobs enqueued; the last one closes the Session."""
+        await self._chores.finish(self._leave(seat, reason), f"leave of {seat.peer.id}")
+
+    async def _leave(self, seat: Seat, reason: LeaveReason) -> None:
         async with seat.peer.lock:
             if not seat.peer.is_in:
                 return
@@ -322,7 +316,7 @@ class Rooms:
             await insist(lambda: self._stand_up(seat, ending, reason))
         if seat.peer.in_engine:
             await self._forget_media(seat)
-        log.info("peer left", reason=str(reason), assets=len(ending.assets), **_names(seat))
+        log.info("peer left", reason=str(reason), assets=len(ending.assets), **seat.names)
 
     async def _stand_up(self, seat: Seat, ending: Ending, reason: LeaveReason) -> None:
         room, peer = seat.room, seat.peer.peer
@@ -353,7 +347,7 @@ class Rooms:
         try:
             await self._parts.engine.remove_peer(seat.peer.id)
         except IsotapeError as error:
-            log.warning("peer not removed from the engine", error=error.message, **_names(seat))
+            log.warning("peer not removed from the engine", error=error.message, **seat.names)
 
     # -- recording
 
@@ -381,7 +375,7 @@ class Rooms:
         """The engine gave a journal up. Said truthfully to everybody in the room; what was durable before stays."""
         for seat in self._seats.values():
             if journal_id in seat.peer.journals.values():
-                log.error("journal failed", journal=journal_id, error=error, **_names(seat))
+                log.error("journal failed", journal=journal_id, error=error, **seat.names)
                 seat.room.recording = RecordingState.FAILED
                 self._listener.recording_changed(seat.room)
 
@@ -389,8 +383,8 @@ class Rooms:
         """The engine gave a Peer up. Its client is sent away; what it published is kept."""
         seat = self._seats.get(peer_id)
         if seat is not None:
-            log.error("peer failed in the engine", error=error, **_names(seat))
-            self._chores.spawn(self.leave(seat, LeaveReason.SERVER), f"leave of {peer_id}")
+            log.error("peer failed in the engine", error=error, **seat.names)
+            self._chores.spawn(self._leave(seat, LeaveReason.SERVER), f"leave of {peer_id}")
 
     # -- start and stop
 
@@ -418,33 +412,20 @@ class Rooms:
         log.info("session taken up again", session=room.session.id, room=room.room.id, peers=len(restored.peers))
 
     async def close(self) -> None:
-        """Refuses joins and takes every Peer out. Each Asset is sealed and enqueued when this returns."""
+        """Refuses joins, takes every Peer out and waits for what was begun.
+
+        Each Asset is sealed and enqueued when this returns; what a disk or a database held up too long is left to `restore`.
+        """
         self._closing = True
-        leaving = [self.leave(seat, LeaveReason.SERVER) for seat in list(self._seats.values())]
-        for outcome in await asyncio.gather(*leaving, return_exceptions=True):
-            if isinstance(outcome, BaseException):
-                log.error("peer not taken out at the stop", error=str(outcome))
-        await self._chores.close()
+        for seat in list(self._seats.values()):
+            self._chores.spawn(self._leave(seat, LeaveReason.SERVER), f"leave of {seat.peer.id}")
+        await self._chores.close(_CLOSE_WITHIN_S)
 
     def _door(self, room_id: RoomId) -> asyncio.Lock:
         door = self._doors.get(room_id)
         if door is None:
             door = self._doors[room_id] = asyncio.Lock()
         return door
-
-
-def _owns(seat: Seat, token: AppToken) -> bool:
-    """A peer id is bound to the room, user and token that first used it: ids are made by clients and not secret."""
-    return (
-        seat.room.room.id == token.room_id
-        and seat.peer.peer.user_id == token.user_id
-        and seat.peer.token_id == token.token_id
-    )
-
-
-def _require_in(seat: Seat) -> None:
-    if not seat.peer.is_in:
-        raise NotFound(f"peer {seat.peer.id}: has left")
 
 
 def _compare(before: dict[TrackId, Track], tracks: Sequence[Track]) -> TrackChanges:
@@ -454,7 +435,3 @@ def _compare(before: dict[TrackId, Track], tracks: Sequence[Track]) -> TrackChan
         updated=[track for track in tracks if track.track_id in before and track != before[track.track_id]],
         removed=[track for track in before.values() if track.track_id not in now],
     )
-
-
-def _names(seat: Seat) -> dict[str, str]:
-    return {"room": seat.room.room.id, "session": seat.room.session.id, "peer": seat.peer.id}
