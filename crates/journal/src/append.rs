@@ -27,6 +27,9 @@ use crate::format::{
 const TAIL_MAX_BYTES: usize = 4 * 1024 * 1024;
 /// A tail this large syncs by itself, so that a slow group sync does not lead to refused records.
 const TAIL_SYNC_BYTES: usize = TAIL_MAX_BYTES / 2;
+/// Room beyond [`TAIL_MAX_BYTES`] for what describes packets: a mute or a codec that is missing would
+/// falsify all that follow, and a thousand of them fit in here.
+const NOTES_RESERVE_BYTES: usize = 64 * 1024;
 /// Capacity kept for the tail between syncs; what a burst needed beyond it is given back.
 const TAIL_KEEP_BYTES: usize = 256 * 1024;
 
@@ -36,12 +39,14 @@ pub struct Writer<D: Disk = RealDisk> {
     folder: PathBuf,
     journal: String,
     meta: serde_json::Value,
-    segment: Segment<D::File>,
+    /// None as long as the journal could not be made.
+    segment: Option<Segment<D::File>>,
     /// Encoded records that no successful sync covered yet, oldest first.
     tail: Vec<u8>,
     /// How much of the tail is in the segment file (in the page cache, perhaps on the disk).
     written: usize,
-    /// Set when the segment's file failed; its words go into the replacing segment's header.
+    /// Set when the segment's file failed or the journal is not made yet; its words go into the header
+    /// of the segment that comes instead.
     failure: Option<String>,
     next_number: u32,
     segment_bytes: u64,
@@ -83,6 +88,12 @@ impl Writer<RealDisk> {
     pub fn create(folder: &Path, journal: &str, meta: serde_json::Value) -> Result<Self> {
         Self::create_on(RealDisk, folder, journal, meta)
     }
+
+    /// Takes records for a journal that does not exist yet. [`Writer::sync`] makes it, as soon as the
+    /// disk allows; until then they wait in memory, as they do for a disk that fails later.
+    pub fn unmade(folder: &Path, journal: &str, meta: serde_json::Value) -> Self {
+        Self::unmade_on(RealDisk, folder, journal, meta)
+    }
 }
 
 impl<D: Disk> Writer<D> {
@@ -93,32 +104,28 @@ impl<D: Disk> Writer<D> {
         journal: &str,
         meta: serde_json::Value,
     ) -> Result<Self> {
-        disk.create_folder(folder)
-            .map_err(Error::disk(folder, "create folder"))?;
-        refuse_existing_journal(&disk, folder)?;
-        let header = SegmentHeader {
-            version: format::VERSION,
-            journal: journal.to_owned(),
-            segment: 1,
-            resumes: None,
-            meta: meta.clone(),
-        };
-        let segment = open_segment(&disk, folder, &header, &[])?;
-        Ok(Self {
+        let mut writer = Self::unmade_on(disk, folder, journal, meta);
+        writer.sync()?;
+        Ok(writer)
+    }
+
+    /// [`Writer::unmade`] on a given disk.
+    pub fn unmade_on(disk: D, folder: &Path, journal: &str, meta: serde_json::Value) -> Self {
+        Self {
             disk,
             folder: folder.to_owned(),
             journal: journal.to_owned(),
             meta,
-            segment,
+            segment: None,
             tail: Vec::new(),
             written: 0,
-            failure: None,
-            next_number: 2,
+            failure: Some("not made yet".to_owned()),
+            next_number: 1,
             segment_bytes: SEGMENT_BYTES,
             sealed: false,
             summary: Summary::default(),
             device_errors: 0,
-        })
+        }
     }
 
     /// Rotates at another size than [`SEGMENT_BYTES`].
@@ -155,7 +162,7 @@ impl<D: Disk> Writer<D> {
                 bytes: payload.len(),
             });
         }
-        self.check_room()?;
+        self.check_room(kind)?;
         self.encode(kind, flags, arrival_ns, payload);
         if kind == RecordType::RTP {
             self.count_packet(arrival_ns);
@@ -168,11 +175,8 @@ impl<D: Disk> Writer<D> {
     /// an error the records are still held; only [`Writer::sync`] tries another segment, so that a
     /// broken disk is asked four times a second and not once for each batch.
     pub fn flush(&mut self) -> Result<()> {
-        if let Some(cause) = &self.failure {
-            return Err(Error::Waiting {
-                journal: self.journal.clone(),
-                cause: cause.clone(),
-            });
+        if self.failure.is_some() {
+            return Err(self.waiting());
         }
         if self.tail.len() > TAIL_SYNC_BYTES {
             return self.sync();
@@ -201,16 +205,18 @@ impl<D: Disk> Writer<D> {
 
     /// Taken before a group sync begins. `None` when nothing waits for one.
     pub fn sync_mark(&self) -> Option<SyncMark> {
+        let segment = self.segment.as_ref()?;
         (self.failure.is_none() && self.written > 0).then(|| SyncMark {
-            segment: self.segment.number,
-            end: self.segment.durable_end + self.written as u64,
+            segment: segment.number,
+            end: segment.durable_end + self.written as u64,
         })
     }
 
     /// Says that a group sync which began after `mark` was taken has *succeeded*. When it failed,
     /// call [`Writer::sync`] on every journal instead: it finds out which file is bad.
     pub fn confirm_durable(&mut self, mark: SyncMark) -> Result<()> {
-        if mark.segment == self.segment.number && self.failure.is_none() {
+        let current = self.segment.as_ref().map(|segment| segment.number);
+        if current == Some(mark.segment) && self.failure.is_none() {
             self.release_tail(mark.end);
         }
         self.rotate_if_full()
@@ -249,6 +255,22 @@ impl<D: Disk> Writer<D> {
         self.tail.len() - self.written
     }
 
+    /// RTP packets that wait in memory alone, because the disk did not take them.
+    pub fn unwritten_packets(&self) -> u64 {
+        let from = if self.failure.is_some() {
+            0
+        } else {
+            self.written
+        };
+        let mut waiting = &self.tail[from..];
+        let mut packets = 0;
+        while let Some(record) = format::RecordHeader::decode_or_short(waiting) {
+            packets += u64::from(record.kind == RecordType::RTP);
+            waiting = &waiting[record.record_bytes().min(waiting.len())..];
+        }
+        packets
+    }
+
     /// How many times a segment's file failed and was given up.
     pub fn device_errors(&self) -> u64 {
         self.device_errors
@@ -258,13 +280,25 @@ impl<D: Disk> Writer<D> {
         &self.folder
     }
 
-    fn check_room(&self) -> Result<()> {
+    fn waiting(&self) -> Error {
+        Error::Waiting {
+            journal: self.journal.clone(),
+            cause: self.failure.clone().unwrap_or_default(),
+        }
+    }
+
+    fn check_room(&self, kind: RecordType) -> Result<()> {
         if self.sealed {
             return Err(Error::Sealed {
                 journal: self.journal.clone(),
             });
         }
-        if self.tail.len() >= TAIL_MAX_BYTES {
+        // A gap waits for room as the packets do that it counts: else each of them would get its own.
+        let reserve = match kind {
+            RecordType::RTP | RecordType::GAP => 0,
+            _ => NOTES_RESERVE_BYTES,
+        };
+        if self.tail.len() >= TAIL_MAX_BYTES + reserve {
             return Err(Error::TailFull {
                 journal: self.journal.clone(),
                 held_bytes: self.tail.len(),
@@ -291,8 +325,11 @@ impl<D: Disk> Writer<D> {
         if self.written == self.tail.len() {
             return Ok(());
         }
-        let offset = self.segment.durable_end + self.written as u64;
-        match (self.segment.file).write_all_at(&self.tail[self.written..], offset) {
+        let Some(segment) = &self.segment else {
+            return Err(self.waiting());
+        };
+        let offset = segment.durable_end + self.written as u64;
+        match (segment.file).write_all_at(&self.tail[self.written..], offset) {
             Ok(()) => {
                 self.written = self.tail.len();
                 Ok(())
@@ -313,9 +350,12 @@ impl<D: Disk> Writer<D> {
         if self.written == 0 || self.failure.is_some() {
             return wrote;
         }
-        match self.segment.file.sync_data() {
+        let Some(segment) = &self.segment else {
+            return wrote;
+        };
+        match segment.file.sync_data() {
             Ok(()) => {
-                self.release_tail(self.segment.durable_end + self.written as u64);
+                self.release_tail(segment.durable_end + self.written as u64);
                 wrote
             }
             Err(source) => {
@@ -327,10 +367,13 @@ impl<D: Disk> Writer<D> {
 
     /// Forgets the part of the tail that ends at `durable_end` in the segment.
     fn release_tail(&mut self, durable_end: u64) {
-        let released = durable_end.saturating_sub(self.segment.durable_end) as usize;
+        let Some(segment) = &mut self.segment else {
+            return;
+        };
+        let released = durable_end.saturating_sub(segment.durable_end) as usize;
+        segment.durable_end += released as u64;
         self.tail.drain(..released);
         self.written -= released;
-        self.segment.durable_end += released as u64;
         self.tail.shrink_to(TAIL_KEEP_BYTES);
     }
 
@@ -339,20 +382,40 @@ impl<D: Disk> Writer<D> {
         self.failure = Some(source.to_string());
     }
 
-    /// Appends the tail to a new segment, which says from where it replaces the failed one.
+    /// Appends the tail to a new segment, which says from where it replaces the failed one. The first
+    /// segment of all replaces whatever earlier tries to make it left behind.
     fn replace_segment(&mut self) -> Result<()> {
-        let resumes = self.failure.clone().map(|cause| Resumes {
-            segment: self.segment.number,
-            offset: self.segment.durable_end,
-            cause,
+        let failed = self.segment.as_ref();
+        let resumes = (self.next_number > 1).then(|| Resumes {
+            segment: failed.map_or(0, |segment| segment.number),
+            offset: failed.map_or(0, |segment| segment.durable_end),
+            cause: self.failure.clone().unwrap_or_default(),
         });
+        if self.segment.is_none() {
+            self.make_folder()?;
+        }
         self.move_to_new_segment(resumes)?;
         self.failure = None;
         Ok(())
     }
 
+    fn make_folder(&self) -> Result<()> {
+        self.disk
+            .create_folder(&self.folder)
+            .map_err(Error::disk(&self.folder, "create folder"))?;
+        // Later a segment in there may be our own, half made.
+        match self.next_number {
+            1 => refuse_existing_journal(&self.disk, &self.folder),
+            _ => Ok(()),
+        }
+    }
+
     fn rotate_if_full(&mut self) -> Result<()> {
-        if self.sealed || self.segment.durable_end < self.segment_bytes {
+        let reached = self
+            .segment
+            .as_ref()
+            .map_or(0, |segment| segment.durable_end);
+        if self.sealed || reached < self.segment_bytes {
             return Ok(());
         }
         // A segment is only left when it holds the whole tail and is durable to its end: so a power
@@ -374,14 +437,16 @@ impl<D: Disk> Writer<D> {
             meta: self.meta.clone(),
         };
         self.next_number += 1;
-        self.segment = open_segment(&self.disk, &self.folder, &header, &self.tail)?;
+        let made = open_segment(&self.disk, &self.folder, &header, &self.tail)?;
+        self.segment = Some(made);
         self.tail.clear();
         self.written = 0;
         Ok(())
     }
 
     fn segment_path(&self) -> PathBuf {
-        self.folder.join(format::segment_name(self.segment.number))
+        let number = self.segment.as_ref().map_or(0, |segment| segment.number);
+        self.folder.join(format::segment_name(number))
     }
 }
 

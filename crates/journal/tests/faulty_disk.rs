@@ -45,6 +45,44 @@ fn a_journal_whose_making_failed_can_be_made_again() {
     }
 }
 
+/// Each try may leave a half-made segment behind, which must count for nothing.
+#[test]
+fn what_waited_for_a_journal_that_could_not_be_made_stands_in_it_once() {
+    for failing in 0..6 {
+        let disk = FaultyDisk::new();
+        disk.fail(failing..20, libc::ENOSPC);
+        let folder = Path::new(FOLDER);
+        let mut writer = Writer::unmade_on(disk.clone(), folder, "j", json!({}));
+        append(&mut writer, 0..4);
+        while writer.sync().is_err() {
+            assert!(matches!(writer.flush(), Err(Error::Waiting { .. })));
+            assert_eq!(writer.unwritten_packets(), 4);
+        }
+        assert_eq!(writer.unwritten_packets(), 0);
+        append(&mut writer, 4..8);
+        writer.seal(arrival_ns(8), "end").unwrap();
+        for disk in [disk.clone(), disk.after_power_cut(|| false)] {
+            let found = read_all(disk, folder);
+            assert_eq!(found.packets(), expected(0..8), "failing from {failing}");
+            assert!(found.sealed && found.damage.is_empty());
+        }
+    }
+}
+
+#[test]
+fn what_describes_packets_finds_room_when_they_do_not() {
+    let disk = FaultyDisk::new();
+    let mut writer = Writer::unmade_on(disk, Path::new(FOLDER), "j", json!({}));
+    let large = vec![0x80; 60_000];
+    while writer.append_rtp(0, &large, false).is_ok() {}
+    let gap = br#"{"cause":"server","packets":1}"#;
+    assert!(writer.append(RecordType::GAP, 0, 0, gap).is_err());
+    let mute = br#"{"muted":true}"#;
+    let notes = (0..100_000).take_while(|_| writer.append(RecordType::MUTE, 0, 0, mute).is_ok());
+    let kept = notes.count();
+    assert!((1_000..3_000).contains(&kept), "{kept} notes, and no more");
+}
+
 #[test]
 fn after_a_failed_sync_the_tail_stands_once_in_a_new_segment() {
     let disk = FaultyDisk::new();

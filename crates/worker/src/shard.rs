@@ -169,7 +169,8 @@ impl Shard {
             ("kernel_overflows", counters.kernel_overflows),
             ("datagrams_wrong_size", counters.wrong_size),
             ("send_errors", counters.send_errors),
-            ("packets_left_out", self.intake.left_out_packets),
+            ("packets_left_out", self.intake.left_out_in_all.packets),
+            ("notes_left_out", self.intake.left_out_in_all.notes),
         ]);
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Each batch is written at once, so a killed process loses nothing that reached this thread. Every
 //! `sync_interval` everything becomes durable, so a power cut loses at most that. A disk that refuses
-//! costs nothing as long as the writers' memory holds; then packets are counted and become a gap.
+//! costs nothing as long as the writers' memory holds, not even the making of a journal; then packets
+//! are counted and become a gap.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -19,7 +20,7 @@ use serde_json::json;
 
 use crate::clock::SessionClock;
 use crate::events::EventQueue;
-use crate::intake::{Batch, Item};
+use crate::intake::{Batch, Item, LeftOut};
 use crate::socket::sync_file_system;
 
 /// Up to this many journals fdatasync each is cheaper than one syncfs, which also waits for whatever
@@ -42,6 +43,15 @@ pub struct WriterCounters {
     pub open_journals: AtomicU64,
 }
 
+impl WriterCounters {
+    fn count(&self, left_out: LeftOut) {
+        self.lost_packets
+            .fetch_add(left_out.packets, Ordering::Relaxed);
+        self.refused_records
+            .fetch_add(left_out.notes, Ordering::Relaxed);
+    }
+}
+
 /// What the journal thread works with.
 pub struct Setup {
     pub batches: Receiver<Batch>,
@@ -57,9 +67,9 @@ struct Journal {
     id: String,
     writer: Writer,
     is_touched: bool,
-    /// Packets that found no room and are not told yet.
-    untold: u64,
-    lost_to_queue: u64,
+    /// What found no room and is not told yet.
+    untold: LeftOut,
+    left_out: LeftOut,
     /// Its failure was told; cleared by the next success.
     is_failing: bool,
 }
@@ -110,6 +120,13 @@ impl JournalThread {
                 sync_at = Instant::now() + self.setup.sync_interval;
             }
         }
+        self.finish();
+    }
+
+    /// Makes everything durable. What was left out is told in its journal even where nothing followed:
+    /// at once, or when the first sync has made room.
+    fn finish(&mut self) {
+        self.sync();
         self.sync();
         self.retry_seals();
     }
@@ -125,7 +142,7 @@ impl JournalThread {
                     request,
                     ..
                 }) => self.seal(key, reason, request),
-                Item::Gap { key, packets } => self.note_gap(key, packets),
+                Item::Gap { key, left_out } => self.note_gap(key, left_out),
             }
         }
         self.setup
@@ -134,25 +151,25 @@ impl JournalThread {
         self.flush();
     }
 
+    /// A journal that cannot be made now is made by a later sync; its records wait as those of any other.
     fn open(&mut self, key: JournalKey, id: String, dir: PathBuf, meta: serde_json::Value) {
-        match Writer::create(&dir, &id, meta) {
-            Ok(writer) => {
-                let journal = Journal {
-                    id,
-                    writer,
-                    is_touched: false,
-                    untold: 0,
-                    lost_to_queue: 0,
-                    is_failing: false,
-                };
-                self.journals.insert(key, journal);
-                self.setup
-                    .counters
-                    .open_journals
-                    .fetch_add(1, Ordering::Relaxed);
-            }
-            Err(error) => self.tell_failure(&id, &error.to_string()),
+        let mut journal = Journal {
+            writer: Writer::unmade(&dir, &id, meta),
+            id,
+            is_touched: false,
+            untold: LeftOut::default(),
+            left_out: LeftOut::default(),
+            is_failing: false,
+        };
+        let outcome = journal.writer.sync();
+        if let Some((id, error)) = journal.note(outcome) {
+            self.tell_failure(&id, &error);
         }
+        self.journals.insert(key, journal);
+        self.setup
+            .counters
+            .open_journals
+            .fetch_add(1, Ordering::Relaxed);
     }
 
     fn tell_failure(&self, id: &str, error: &str) {
@@ -175,21 +192,15 @@ impl JournalThread {
             return;
         };
         journal.is_touched = true;
-        let is_packet = matches!(payload, Payload::Rtp { .. });
-        if journal.untold > 0 {
-            journal.tell_gap(at);
-        }
+        let one = LeftOut::one(&payload);
+        journal.tell_gap(at);
         match append_payload(&mut journal.writer, at, payload, &mut self.packet) {
             Ok(()) => {
                 self.setup.counters.records.fetch_add(1, Ordering::Relaxed);
             }
-            Err(isotape_journal::Error::TailFull { .. }) if is_packet => {
-                journal.untold += 1;
-                journal.lost_to_queue += 1;
-                self.setup
-                    .counters
-                    .lost_packets
-                    .fetch_add(1, Ordering::Relaxed);
+            Err(isotape_journal::Error::TailFull { .. }) => {
+                journal.leave_out(one);
+                self.setup.counters.count(one);
             }
             Err(_) => {
                 self.setup
@@ -200,19 +211,15 @@ impl JournalThread {
         }
     }
 
-    fn note_gap(&mut self, key: JournalKey, packets: u64) {
+    fn note_gap(&mut self, key: JournalKey, left_out: LeftOut) {
         let Some(journal) = self.journals.get_mut(&key) else {
             return;
         };
-        journal.untold += packets;
-        journal.lost_to_queue += packets;
-        self.setup
-            .counters
-            .lost_packets
-            .fetch_add(packets, Ordering::Relaxed);
-        self.setup
-            .events
-            .push(&json!({"event": "journal_gap", "journal": journal.id, "packets": packets}));
+        journal.leave_out(left_out);
+        self.setup.counters.count(left_out);
+        let event = json!({"event": "journal_gap", "journal": journal.id,
+            "packets": left_out.packets, "notes": left_out.notes});
+        self.setup.events.push(&event);
     }
 
     fn flush(&mut self) {
@@ -240,20 +247,20 @@ impl JournalThread {
 
     fn sync(&mut self) {
         let began = Instant::now();
-        let waiting = self
-            .journals
-            .values()
-            .filter(|journal| journal.writer.unsynced_bytes() > 0)
-            .count();
+        let now = self.setup.clock.unix_ns(began);
+        for journal in self.journals.values_mut() {
+            journal.tell_gap(now);
+        }
+        let waiting = self.waiting().count();
         if waiting == 0 {
             return;
         }
-        let failures = if waiting <= SYNC_EACH || !self.sync_group() {
-            self.sync_each()
-        } else {
-            Vec::new()
-        };
-        for (id, error) in failures {
+        if waiting > SYNC_EACH {
+            self.sync_group();
+        }
+        // All of few, or those that the group sync did not cover: a journal without a good file has to
+        // be given one by its own sync.
+        for (id, error) in self.sync_each() {
             self.tell_failure(&id, &error);
         }
         self.setup.counters.syncs.fetch_add(1, Ordering::Relaxed);
@@ -263,12 +270,14 @@ impl JournalThread {
             .fetch_add(began.elapsed().as_micros() as u64, Ordering::Relaxed);
     }
 
-    fn sync_each(&mut self) -> Vec<(String, String)> {
-        let waiting = self
-            .journals
+    fn waiting(&mut self) -> impl Iterator<Item = &mut Journal> {
+        self.journals
             .values_mut()
-            .filter(|journal| journal.writer.unsynced_bytes() > 0);
-        waiting
+            .filter(|journal| journal.writer.unsynced_bytes() > 0)
+    }
+
+    fn sync_each(&mut self) -> Vec<(String, String)> {
+        self.waiting()
             .filter_map(|journal| {
                 let outcome = journal.writer.sync();
                 journal.note(outcome)
@@ -276,24 +285,27 @@ impl JournalThread {
             .collect()
     }
 
-    /// One syncfs for all; false when it failed, and then each file must find out for itself.
-    fn sync_group(&mut self) -> bool {
-        let Some(root) = &self.root else { return false };
+    /// One syncfs for all. When it fails nothing is confirmed, and each file must find out for itself.
+    fn sync_group(&mut self) {
+        let Some(root) = &self.root else { return };
         let marks: Vec<_> = self
             .journals
             .iter()
-            .map(|(key, journal)| (*key, journal.writer.sync_mark()))
+            .filter_map(|(key, journal)| Some((*key, journal.writer.sync_mark()?)))
             .collect();
         if sync_file_system(root.as_raw_fd()).is_err() {
-            return false;
+            return;
         }
-        let mut is_good = true;
         for (key, mark) in marks {
-            if let (Some(journal), Some(mark)) = (self.journals.get_mut(&key), mark) {
-                is_good &= journal.writer.confirm_durable(mark).is_ok();
+            if let Some(journal) = self.journals.get_mut(&key) {
+                let outcome = journal.writer.confirm_durable(mark);
+                if outcome.is_err()
+                    && let Some((id, error)) = journal.note(outcome)
+                {
+                    self.tell_failure(&id, &error);
+                }
             }
         }
-        is_good
     }
 
     fn seal(&mut self, key: JournalKey, reason: String, request: u64) {
@@ -305,9 +317,7 @@ impl JournalThread {
                 tries: 0,
             });
         } else {
-            self.setup
-                .events
-                .refuse(request, 500, "journal: could not be opened");
+            self.setup.events.refuse(request, 500, "journal: not open");
         }
     }
 
@@ -324,22 +334,15 @@ impl JournalThread {
         let now = self.setup.clock.unix_ns(Instant::now());
         match journal.seal(now, &seal.reason) {
             Ok(_) if seal.tries > SEAL_TRIES => self.close(seal.key),
-            Ok(summary) => {
-                let ok = json!({
-                    "packets": summary.packets,
-                    "bytes": summary.bytes,
-                    "first_arrival_ns": summary.first_arrival_ns,
-                    "last_arrival_ns": summary.last_arrival_ns,
-                    "lost_to_queue": journal.lost_to_queue,
-                });
+            Ok(_) => {
+                let report = journal.report(None);
                 self.close(seal.key);
-                self.setup.events.reply(seal.request, ok);
+                self.setup.events.reply(seal.request, report);
             }
             Err(error) => {
                 if seal.tries == SEAL_TRIES {
-                    self.setup
-                        .events
-                        .refuse(seal.request, 500, &error.to_string());
+                    let report = journal.report(Some(error.to_string()));
+                    self.setup.events.reply(seal.request, report);
                 }
                 seal.tries = seal.tries.saturating_add(1);
                 self.seals.push(seal);
@@ -357,27 +360,52 @@ impl JournalThread {
 }
 
 impl Journal {
+    fn leave_out(&mut self, left_out: LeftOut) {
+        self.untold.add(left_out);
+        self.left_out.add(left_out);
+    }
+
+    /// Writes down what was left out, if anything was and there is room for the record.
     fn tell_gap(&mut self, at: u64) {
-        let gap = json!({"cause": "server", "packets": self.untold}).to_string();
+        if self.untold.is_nothing() {
+            return;
+        }
+        let mut gap = json!({"cause": "server", "packets": self.untold.packets});
+        if self.untold.notes > 0 {
+            gap["notes"] = self.untold.notes.into();
+        }
+        let gap = gap.to_string();
         if self
             .writer
             .append(RecordType::GAP, 0, at, gap.as_bytes())
             .is_ok()
         {
-            self.untold = 0;
+            self.untold = LeftOut::default();
         }
     }
 
     /// Nothing follows a seal, so what was left out must be told before it; a full tail goes first.
     fn seal(&mut self, at: u64, reason: &str) -> isotape_journal::Result<Summary> {
-        if self.untold > 0 {
-            self.tell_gap(at);
-        }
-        if self.untold > 0 {
+        self.tell_gap(at);
+        if !self.untold.is_nothing() {
             self.writer.sync()?;
             self.tell_gap(at);
         }
         self.writer.seal(at, reason)
+    }
+
+    /// The answer to a seal. With a `failure` it tells how things stand while the disk still refuses.
+    fn report(&self, failure: Option<String>) -> serde_json::Value {
+        let summary = self.writer.summary();
+        let unwritten = self.writer.unwritten_packets();
+        json!({
+            "packets": summary.packets - unwritten,
+            "bytes": summary.bytes,
+            "first_arrival_ns": summary.first_arrival_ns,
+            "last_arrival_ns": summary.last_arrival_ns,
+            "lost_to_queue": self.left_out.packets + unwritten,
+            "failure": failure,
+        })
     }
 
     /// Keeps the outcome of a flush or sync; returns what to tell, once for each failure.
@@ -471,26 +499,124 @@ mod tests {
         assert!(thread.journals.is_empty());
     }
 
+    fn packet() -> Payload {
+        Payload::Rtp {
+            header: vec![0x80; 12].into(),
+            body: vec![0; 1_000].into(),
+            repaired: false,
+        }
+    }
+
+    /// The number of packets in a journal, and its notes.
+    fn contents(folder: &Path) -> (u64, Vec<String>) {
+        let mut reader = Reader::open(folder).unwrap();
+        let (mut packets, mut notes) = (0, Vec::new());
+        while let Some(record) = reader.next_record().unwrap() {
+            match record.kind {
+                RecordType::RTP => packets += 1,
+                RecordType::HEADER | RecordType::SEAL => {}
+                _ => notes.push(String::from_utf8(record.payload.to_vec()).unwrap()),
+            }
+        }
+        (packets, notes)
+    }
+
     #[test]
     fn what_found_no_room_is_told_before_the_seal() {
         let root = tempfile::tempdir().unwrap();
         let mut thread = journal_thread(root.path());
-        while thread.journals[&KEY].untold == 0 {
-            let payload = Payload::Rtp {
-                header: vec![0x80; 12].into(),
-                body: vec![0; 1_000].into(),
-                repaired: false,
-            };
-            thread.append(KEY, Instant::now(), payload);
+        while thread.journals[&KEY].untold.is_nothing() {
+            thread.append(KEY, Instant::now(), packet());
         }
         thread.seal(KEY, "leave".into(), 7);
-        let mut reader = Reader::open(&root.path().join("one")).unwrap();
-        let mut gaps = Vec::new();
-        while let Some(record) = reader.next_record().unwrap() {
-            if record.kind == RecordType::GAP {
-                gaps.push(String::from_utf8(record.payload.to_vec()).unwrap());
-            }
+        let (_, notes) = contents(&root.path().join("one"));
+        assert_eq!(notes, [r#"{"cause":"server","packets":1}"#]);
+    }
+
+    #[test]
+    fn a_journal_that_can_only_be_made_later_holds_its_beginning_and_the_exact_hole() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("one");
+        std::fs::write(&folder, "a file where the folder should be").unwrap();
+        let mut thread = journal_thread(root.path());
+        let codecs = r#"{"96":{"codec":"VP8"}}"#;
+        thread.append(KEY, Instant::now(), Payload::Codecs(codecs.into()));
+        while thread.journals[&KEY].untold.packets < 5 {
+            thread.append(KEY, Instant::now(), packet());
+            thread.flush();
         }
-        assert_eq!(gaps, [r#"{"cause":"server","packets":1}"#]);
+        thread.sync();
+        std::fs::remove_file(&folder).unwrap();
+        thread.sync();
+        thread.append(KEY, Instant::now(), packet());
+        thread.seal(KEY, "leave".into(), 7);
+        let (packets, notes) = contents(&folder);
+        assert_eq!(notes, [codecs, r#"{"cause":"server","packets":5}"#]);
+        let told = thread.setup.events.drain();
+        assert_eq!(told.len(), 2, "one failure, one reply: {told:?}");
+        let reply: serde_json::Value = serde_json::from_str(&told[1]).unwrap();
+        let report = &reply["ok"];
+        assert_eq!(
+            (&report["packets"], &report["lost_to_queue"]),
+            (&json!(packets), &json!(5))
+        );
+    }
+
+    #[test]
+    fn a_journal_that_is_never_made_says_how_much_was_lost_with_it() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::write(root.path().join("one"), "in the way").unwrap();
+        let mut thread = journal_thread(root.path());
+        for _ in 0..3 {
+            thread.append(KEY, Instant::now(), packet());
+        }
+        thread.seal(KEY, "leave".into(), 7);
+        for _ in 0..SEAL_TRIES {
+            thread.retry_seals();
+        }
+        let told = thread.setup.events.drain();
+        let reply: serde_json::Value = serde_json::from_str(told.last().unwrap()).unwrap();
+        let report = &reply["ok"];
+        assert_eq!(
+            (&report["packets"], &report["lost_to_queue"]),
+            (&json!(0), &json!(3))
+        );
+        assert!(report["failure"].as_str().unwrap().contains("one"));
+    }
+
+    #[test]
+    fn one_that_waits_for_the_disk_is_made_also_among_many_that_do_not() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::write(root.path().join("one"), "in the way").unwrap();
+        let mut thread = journal_thread(root.path());
+        for number in 2..SYNC_EACH as u32 + 3 {
+            let dir = root.path().join(number.to_string());
+            thread.open(JournalKey(number), number.to_string(), dir, json!({}));
+        }
+        std::fs::remove_file(root.path().join("one")).unwrap();
+        for key in 1..SYNC_EACH as u32 + 3 {
+            thread.append(JournalKey(key), Instant::now(), packet());
+        }
+        thread.flush();
+        thread.sync();
+        assert_eq!(contents(&root.path().join("one")).0, 1);
+        assert_eq!(thread.waiting().count(), 0, "all are durable");
+    }
+
+    #[test]
+    fn a_hole_at_the_end_is_in_the_journal_when_the_engine_closes() {
+        let root = tempfile::tempdir().unwrap();
+        let mut thread = journal_thread(root.path());
+        while thread.journals[&KEY].untold.packets < 2 {
+            thread.append(KEY, Instant::now(), packet());
+        }
+        let left_out = LeftOut {
+            packets: 3,
+            notes: 1,
+        };
+        thread.note_gap(KEY, left_out);
+        thread.finish();
+        let (_, notes) = contents(&root.path().join("one"));
+        assert_eq!(notes, [r#"{"cause":"server","notes":1,"packets":5}"#]);
     }
 }

@@ -52,7 +52,7 @@ fn an_engine_that_is_closed_leaves_everything_durable_for_recovery() {
 }
 
 #[test]
-fn a_journal_that_cannot_be_made_is_told_and_the_call_goes_on() {
+fn a_journal_that_cannot_be_made_is_told_with_its_loss_and_the_call_goes_on() {
     let root = folder("refusing");
     std::fs::write(root.join("j"), "a file where the folder should be").unwrap();
     let mut server = Server::start(&root);
@@ -60,8 +60,10 @@ fn a_journal_that_cannot_be_made_is_told_and_the_call_goes_on() {
     let mut alice = recorded(&mut server, order);
     let failed = server.wait(|event| event["event"] == "journal_failed");
     assert_eq!(failed["journal"], "j");
-    let reply = server.ask(json!({"command": "seal", "journal": "j", "reason": "left"}));
-    assert_eq!(reply["error"]["code"], 500);
+    let report = server.ok(json!({"command": "seal", "journal": "j", "reason": "left"}));
+    assert_eq!(report["packets"], 0);
+    assert_eq!(report["lost_to_queue"], 10);
+    assert!(report["failure"].is_string());
     // The Track is free for another journal, and its packets flow there.
     let again = journal(&root, "j-2");
     server.ok(

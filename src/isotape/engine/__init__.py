@@ -42,6 +42,8 @@ class SealReport:
     first_arrival_ns: int | None
     last_arrival_ns: int | None
     lost_to_queue: int
+    # Why it is not sealed yet: then the counts are of now, and the engine tries on as long as the process lives.
+    failure: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,6 +126,7 @@ class EmbeddedEngine:
             first_arrival_ns=report.get("first_arrival_ns"),
             last_arrival_ns=report.get("last_arrival_ns"),
             lost_to_queue=int(report.get("lost_to_queue", 0)),
+            failure=report.get("failure"),
         )
 
     async def prefer_layer(self, peer: PeerId, track_id: TrackId, layer: Layer) -> None:

@@ -137,7 +137,12 @@ class Recorder:
 
     async def _seal_one(self, journal_id: JournalId, reason: str) -> SealReport:
         try:
-            return await self._parts.engine.seal(journal_id, reason)
+            report = await self._parts.engine.seal(journal_id, reason)
+            if report.failure or report.lost_to_queue:
+                log.error(
+                    "journal lacks packets", journal=journal_id, lost=report.lost_to_queue, error=report.failure or ""
+                )
+            return report
         except (EngineError, Unavailable) as error:
             # What reached the disk is there; the Asset's plan reads the folder, not these counts.
             log.error("journal not sealed by the engine", journal=journal_id, error=error.message)

@@ -106,6 +106,8 @@ async def test_a_seal_reports_what_the_journal_holds(core: ToldCore, engine: Emb
     counts = {"packets": 3, "bytes": 99, "first_arrival_ns": 1, "last_arrival_ns": 2, "lost_to_queue": 0}
     core.answers["seal"] = {"ok": counts}
     assert await engine.seal(JournalId("j"), "left") == SealReport(3, 99, 1, 2, 0)
+    core.answers["seal"] = {"ok": {**counts, "lost_to_queue": 7, "failure": "disk full"}}
+    assert await engine.seal(JournalId("j"), "left") == SealReport(3, 99, 1, 2, 7, "disk full")
 
 
 async def test_events_come_typed_and_in_order(core: ToldCore, engine: EmbeddedEngine) -> None:
