@@ -73,7 +73,7 @@ class Signalling:
     def _react(self, event: EngineEvent) -> None:
         match event:
             case SubscribeOffer():
-                self._negotiation.offered(event.peer, event.sdp)
+                self._offered(event)
             case ChannelData():
                 self._chores.spawn(self._channel.heard(event), "data channel request")
             case ConnectionChanged():
@@ -86,6 +86,12 @@ class Signalling:
                 self._parts.rooms.peer_failed(event.peer, event.error)
             case _:
                 pass  # MediaStarted: the plan of the Asset reads the first packet's time from the journal.
+
+    def _offered(self, event: SubscribeOffer) -> None:
+        """An offer made while its peer left would be kept for ever: the peer was forgotten before the engine was told."""
+        seat = self._parts.rooms.seat(event.peer)
+        if seat is not None and seat.peer.is_in:
+            self._negotiation.offered(event.peer, event.sdp)
 
     def _connection_changed(self, event: ConnectionChanged) -> None:
         self._parts.rooms.media_changed(event.peer, event.connection, event.connected)
