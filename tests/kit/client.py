@@ -190,7 +190,9 @@ class Client:
     def _sort(self, message: Json) -> None:
         request_id = message.get("id")
         if request_id in self._replies:
-            self._replies.pop(request_id).set_result(message)
+            waiting = self._replies.pop(request_id)
+            if not waiting.done():  # whoever asked may have been cancelled
+                waiting.set_result(message)
         elif "method" in message:
             self.notices.append(message)
         else:

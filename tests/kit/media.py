@@ -30,7 +30,9 @@ class Frame:
 
 
 @cache
-def video(codec: str, width: int, height: int, frames: int, key_every: int = 30) -> tuple[Frame, ...]:
+def video(
+    codec: str, width: int, height: int, frames: int, key_every: int = 30, bit_rate: int = 2_000_000
+) -> tuple[Frame, ...]:
     """Encoded pictures of moving noise and bars, no reordering, all of one size."""
     encoder = av.CodecContext.create(ENCODERS[codec], "w")
     assert isinstance(encoder, av.VideoCodecContext)
@@ -39,7 +41,7 @@ def video(codec: str, width: int, height: int, frames: int, key_every: int = 30)
     encoder.framerate = Fraction(30)
     encoder.gop_size, encoder.max_b_frames = key_every, 0
     if codec != "AV1":  # SVT-AV1 wants constant quality in its low-delay mode
-        encoder.bit_rate = 2_000_000
+        encoder.bit_rate = bit_rate
     encoder.options = OPTIONS[codec]
     packets = []
     for number in range(frames):
