@@ -25,6 +25,15 @@ class RecoveredJournal:
     was_sealed: bool
 
 
+@dataclass(frozen=True, slots=True)
+class JournalSeal:
+    """The last record of a journal that is over. sealed_ns is its time: of a recovered journal, that of the last record before it."""
+
+    packets: int
+    size_bytes: int
+    sealed_ns: int
+
+
 def find(root: Path) -> Iterator[Path]:
     """Every journal folder below `root`, which holds `<session id>/<journal id>/`, oldest session first."""
     if not root.is_dir():
@@ -43,3 +52,16 @@ def recover(folder: Path) -> RecoveredJournal:
     return RecoveredJournal(
         folder, meta, int(report["packets"]), int(report["torn_bytes"]), bool(report["sealed_before"])
     )
+
+
+def read_seal(folder: Path) -> JournalSeal | None:
+    """What the journal's seal says; None while it has none. JournalError when the folder cannot be read."""
+    try:
+        index = _core.index_journal(str(folder))
+        size_bytes = sum(Path(file).stat().st_size for file in index.files)
+    except (OSError, ValueError) as error:
+        raise JournalError(f"journal {folder.name}: {error}") from error
+    if not index.sealed:
+        return None
+    sealed_ns, _, seal = index.notes[-1]
+    return JournalSeal(int(json.loads(seal)["packets"]), size_bytes, sealed_ns)

@@ -11,6 +11,7 @@ from isotape.ids import WorkspaceId
 from isotape.model import Asset, AssetKind, AssetState, Journal, JournalState
 from tests.kit.client import Refused, client
 from tests.kit.server import LiveOptions, LiveServer, live_server
+from tests.kit.until import until
 
 pytestmark = pytest.mark.anyio
 
@@ -27,6 +28,15 @@ async def journals_of(server: LiveServer, asset: Asset) -> list[Journal]:
         return list(await journals.of_asset(tx, asset.id))
 
 
+async def sealed(server: LiveServer, stream_id: str) -> None:
+    """Waits for the end of the stream's Asset, which a client does not wait for."""
+
+    async def is_sealed() -> bool:
+        return [one.state for one in await rows(server) if one.stream_id == stream_id] == [AssetState.SEALED]
+
+    await until(is_sealed)
+
+
 async def test_camera_microphone_and_two_shares_become_three_assets(live: LiveServer) -> None:
     room = await live.make_room()
     async with client(live.url, live.token(room, "alice")) as alice:
@@ -38,6 +48,7 @@ async def test_camera_microphone_and_two_shares_become_three_assets(live: LiveSe
             sound = await alice.publish("audio", "screen", share)
             await alice.unpublish(picture)
             await alice.unpublish(sound)
+            await sealed(live, share)
         kinds = [(asset.kind, asset.state) for asset in await rows(live)]
         assert kinds == [
             (AssetKind.REGULAR, AssetState.RECORDING),
@@ -116,7 +127,7 @@ async def test_at_the_maximum_duration_the_recording_stops_and_the_session_goes_
             mic = await alice.publish("audio")
             stopped = await alice.notice("on-record-update")
             assert (stopped["type"], stopped["state"]) == ("sfu", "stopped")
-            assert [asset.state for asset in await rows(live)] == [AssetState.SEALED]
+            await sealed(live, "cam")
             assert len(live.jobs.enqueued) == 1
             await alice.publish("video")
             assert mic in alice.tracks

@@ -61,6 +61,12 @@ async def load(tx: Tx, asset_id: str) -> Asset:
     return _required(await _one(tx, assets.c.id == asset_id), asset_id)
 
 
+async def claim(tx: Tx, asset_id: AssetId) -> Asset:
+    """For the end of a recording: nobody else claims the Asset before this transaction is over."""
+    row = (await tx.execute(select(assets).where(assets.c.id == asset_id).with_for_update())).one_or_none()
+    return _required(_asset(row) if row else None, asset_id)
+
+
 async def get(tx: Tx, workspace: WorkspaceId, asset_id: str) -> Asset:
     return _required(await _one(tx, assets.c.workspace_id == workspace, assets.c.id == asset_id), asset_id)
 

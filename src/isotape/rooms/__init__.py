@@ -53,8 +53,8 @@ class Rooms:
     def __init__(self, parts: RoomsParts, listener: Listener) -> None:
         self._parts = parts
         self._listener = listener
-        self._recorder = Recorder(parts)
         self._chores = Chores()
+        self._recorder = Recorder(parts, self._chores)
         self._rooms: dict[RoomId, LiveRoom] = {}
         self._seats: dict[PeerId, Seat] = {}
         self._doors: WeakValueDictionary[RoomId, asyncio.Lock] = WeakValueDictionary()
@@ -306,36 +306,45 @@ class Rooms:
         await self._chores.finish(self._leave(seat, reason), f"leave of {seat.peer.id}")
 
     async def _leave(self, seat: Seat, reason: LeaveReason) -> None:
+        """Gone for the others at once; sealed and written as soon as disk and database allow it."""
         async with seat.peer.lock:
             if not seat.peer.is_in:
                 return
             seat.peer.peer = replace(seat.peer.peer, state=PeerState.LEFT, left_at=self._parts.clock.now())
+            self._vacate(seat)
+            self._listener.peer_left(seat.room, seat.peer, reason)
             ending = await self._recorder.end(seat.peer, str(reason))
-        self._listener.peer_left(seat.room, seat.peer, reason)
-        async with self._door(seat.room.room.id):
-            await insist(lambda: self._stand_up(seat, ending, reason))
         if seat.peer.in_engine:
             await self._forget_media(seat)
+        await insist(lambda: self._write_leave(seat, ending, reason))
         log.info("peer left", reason=str(reason), assets=len(ending.assets), **seat.names)
 
-    async def _stand_up(self, seat: Seat, ending: Ending, reason: LeaveReason) -> None:
-        room, peer = seat.room, seat.peer.peer
-        is_last = not room.others(peer.id)
-        async with self._parts.database.begin() as tx:
-            await self._recorder.record(tx, ending)
-            await peers.leave(tx, peer, str(reason), peer.left_at or self._parts.clock.now())
-            await self._parts.events.append(tx, PeerLeft(room.room, room.session, peer, str(reason)))
-            if is_last:
-                await self._close_session(tx, room)
-        room.peers.pop(peer.id, None)
-        self._seats.pop(peer.id, None)
+    def _vacate(self, seat: Seat) -> None:
+        seat.room.peers.pop(seat.peer.id, None)
+        seat.room.leaving.add(seat.peer.id)
+        self._seats.pop(seat.peer.id, None)
         if seat.peer.farewell is not None:
             seat.peer.farewell.cancel()
-        if is_last:
-            self._rooms.pop(room.room.id, None)
-            if room.recording_end is not None:
-                room.recording_end.cancel()
-            self._listener.session_closed(room.session.id)
+
+    async def _write_leave(self, seat: Seat, ending: Ending, reason: LeaveReason) -> None:
+        room, peer = seat.room, seat.peer.peer
+        async with self._door(room.room.id):
+            is_last = not room.peers and room.leaving <= {peer.id}
+            async with self._parts.database.begin() as tx:
+                await self._recorder.record(tx, ending)
+                await peers.leave(tx, peer, str(reason), peer.left_at or self._parts.clock.now())
+                await self._parts.events.append(tx, PeerLeft(room.room, room.session, peer, str(reason)))
+                if is_last:
+                    await self._close_session(tx, room)
+            room.leaving.discard(peer.id)
+            if is_last:
+                self._shut(room)
+
+    def _shut(self, room: LiveRoom) -> None:
+        self._rooms.pop(room.room.id, None)
+        if room.recording_end is not None:
+            room.recording_end.cancel()
+        self._listener.session_closed(room.session.id)
 
     async def _close_session(self, tx: Tx, room: LiveRoom) -> None:
         now = self._parts.clock.now()
@@ -367,7 +376,8 @@ class Rooms:
         room.recording = RecordingState.STOPPED
         for peer in list(room.peers.values()):
             async with peer.lock:
-                await self._recorder.commit(await self._recorder.end(peer, "maximum duration"))
+                ending = await self._recorder.end(peer, "maximum duration")
+            self._chores.spawn(self._recorder.commit(ending), f"end of the recording of {peer.id}")
         log.info("recording stopped at its maximum", session=room.session.id, room=room.room.id)
         self._listener.recording_changed(room)
 
@@ -390,7 +400,7 @@ class Rooms:
 
     async def restore(self) -> None:
         """Takes up the Sessions that the last stop or crash left open. Their Peers have the grace to come back."""
-        await self._recorder.commit(await read_stranded(self._parts))
+        await self._recorder.end_left_open(await read_stranded(self._parts))
         for restored in await read_open_sessions(self._parts):
             await self._restore(restored)
 
@@ -399,8 +409,7 @@ class Rooms:
         self._rooms[room.room.id] = room
         for peer in restored.peers:
             self._take_seat(Seat(room, peer))
-        for ending in restored.orphans:
-            await self._recorder.commit(ending)
+        await self._recorder.end_left_open(restored.unended)
         if not restored.peers:
             async with self._parts.database.begin() as tx:
                 await self._close_session(tx, room)

@@ -70,7 +70,7 @@ class LivePeer:
 class LiveRoom:
     """A Room while a Session is open in it.
 
-    `lock` orders joins and leaves, so that the Session opens and closes once.
+    `leaving` are Peers that are gone for everybody, whose leave is not in the rows yet: the Session closes with the last of them.
     """
 
     room: Room
@@ -79,7 +79,7 @@ class LiveRoom:
     peers: dict[PeerId, LivePeer] = field(default_factory=dict)
     recording: RecordingState = RecordingState.NONE
     recording_end: asyncio.TimerHandle | None = None
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    leaving: set[PeerId] = field(default_factory=set)
 
     @property
     def policy(self) -> StreamRecording:

@@ -2,7 +2,8 @@
 
 Before it: `Rooms`, which holds the peer's lock. The order is what keeps media safe: rows first, then the engine opens
 the journal's folder; and at the end the engine's seal first, then one transaction that seals the rows and enqueues
-the job. A crash between any two leaves an open row, which the next start finds.
+the job. A crash between any two leaves an open row, which the next start finds. A journal that the disk does not let be
+sealed keeps its row open and its Asset waiting, as long as that takes.
 """
 
 import asyncio
@@ -10,25 +11,30 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import exc
 
 from isotape.clock import to_millis
 from isotape.db import assets, journals
 from isotape.db.engine import Tx
 from isotape.engine import JournalPlace, PublishedTrack, SealReport
-from isotape.errors import EngineError, Unavailable
 from isotape.ids import AssetId, JournalId, TrackId, new_object_id, new_uuid
 from isotape.logs import logger
 from isotape.model import Asset, AssetKind, AssetState, Journal, JournalState, Track
 from isotape.recording import Decision, History, OpenAsset, decide
+from isotape.rooms.chores import Chores
 from isotape.rooms.live import LivePeer, LiveRoom
 from isotape.rooms.parts import RoomsParts
+from isotape.rooms.restore import Unended
+from isotape.rooms.sealing import Sealing, pauses
 
 # Where journals stand below the data folder; settings.journal_root names the same place.
 JOURNALS = "journals"
 
-# A database that restarts is back within seconds; a stop of this server must not wait longer than its supervisor does.
-_WRITE_AGAIN_S = (0.1, 0.5, 2.0, 5.0)
+# A database that restarts is back within seconds. Half a minute between attempts is enough for one that is mended by hand.
+_WRITE_AGAIN_S = (0.1, 0.5, 2.0, 5.0, 10.0, 30.0)
+
+# What SQLAlchemy raises while a database restarts, is locked, or answers nobody.
+_AWAY = (exc.OperationalError, exc.InterfaceError, exc.TimeoutError)
 
 log = logger(part="rooms")
 
@@ -47,7 +53,7 @@ class Beginning:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """Journals that the engine has sealed and Assets that are over; not yet in the rows."""
+    """Journals that are sealed and Assets that are over; not yet in the rows."""
 
     reports: Mapping[JournalId, SealReport]
     assets: Sequence[AssetId] = ()
@@ -56,8 +62,11 @@ class Ending:
 class Recorder:
     """Opens and ends the journals and Assets of Peers."""
 
-    def __init__(self, parts: RoomsParts) -> None:
+    def __init__(self, parts: RoomsParts, chores: Chores) -> None:
         self._parts = parts
+        self._chores = chores
+        # Assets that are over but for a journal whose seal is awaited.
+        self._waiting: set[AssetId] = set()
 
     async def begin(self, room: LiveRoom, peer: LivePeer, tracks: Sequence[Track]) -> Beginning:
         """Decides about an offer and commits the rows of what begins. An unrecorded Session begins nothing."""
@@ -84,7 +93,7 @@ class Recorder:
             await assets.forget(tx, [asset.id for asset in beginning.decision.created])
 
     async def adopt(self, peer: LivePeer, beginning: Beginning) -> None:
-        """Makes the decision the peer's state, and ends what it ends."""
+        """Makes the decision the peer's state. What it ends is sealed and written meanwhile."""
         decision = beginning.decision
         ended = [peer.journals.pop(track_id) for track_id in decision.ended if track_id in peer.journals]
         peer.assets = decision.assets
@@ -92,14 +101,26 @@ class Recorder:
         for created in decision.created:
             peer.parts[created.stream_id] = max(created.part, peer.parts.get(created.stream_id, 0))
         if ended or decision.finished:
-            await self.commit(await self._seal(ended, "unpublished", decision.finished))
+            over = self._finish(self._sealings(peer, ended, "unpublished"), decision.finished)
+            self._chores.spawn(over, f"end of tracks of {peer.id}")
+
+    async def _finish(self, sealings: Sequence[Sealing], over: Sequence[AssetId]) -> None:
+        await self.commit(await self._seal(sealings, over))
 
     async def end(self, peer: LivePeer, reason: str) -> Ending:
-        """Seals all of the peer's journals in the engine. `record` then makes it so in the rows."""
-        ending = await self._seal(tuple(peer.journals.values()), reason, [asset.id for asset in peer.assets])
+        """Seals all of the peer's journals. `record` then makes it so in the rows."""
+        sealings = self._sealings(peer, peer.journals.values(), reason)
+        over = [asset.id for asset in peer.assets]
         peer.journals.clear()
         peer.assets = ()
-        return ending
+        return await self._seal(sealings, over)
+
+    async def end_left_open(self, unended: Unended) -> None:
+        """After a start: seals the journals of the last run, which this engine does not hold, and ends what is over."""
+        engine, data_dir = self._parts.engine, self._parts.data_dir
+        left = [Sealing(engine, journal.id, data_dir / journal.folder, "recovered") for journal in unended.journals]
+        if left or unended.assets:
+            await self._finish(left, unended.assets)
 
     async def commit(self, ending: Ending) -> None:
         """`record` in a transaction of its own."""
@@ -110,15 +131,22 @@ class Recorder:
             await self.record(tx, ending)
 
     async def record(self, tx: Tx, ending: Ending) -> None:
-        """Seals the rows and enqueues the job of each Asset that is over."""
+        """Seals the rows and enqueues the job of each Asset that is over, when all its journals are sealed."""
         now = self._parts.clock.now()
         for journal_id, report in ending.reports.items():
             await journals.seal(tx, journal_id, report.packets, report.size_bytes, now)
-        for asset_id in ending.assets:
-            asset = await assets.load(tx, asset_id)
-            if asset.state is AssetState.RECORDING:
-                await assets.advance(tx, asset, AssetState.SEALED, now)
-                await self._parts.jobs.enqueue_asset(tx, asset_id)
+        for asset_id in {*ending.assets, *self._waiting}:
+            await self._end_asset(tx, asset_id, now)
+
+    async def _end_asset(self, tx: Tx, asset_id: AssetId, now: datetime) -> None:
+        asset = await assets.claim(tx, asset_id)
+        if asset.state is not AssetState.RECORDING:
+            self._waiting.discard(asset_id)
+        elif any(journal.state is JournalState.OPEN for journal in await journals.of_asset(tx, asset_id)):
+            self._waiting.add(asset_id)
+        else:
+            await assets.advance(tx, asset, AssetState.SEALED, now)
+            await self._parts.jobs.enqueue_asset(tx, asset_id)
 
     async def _insert(
         self, tx: Tx, room: LiveRoom, peer: LivePeer, decision: Decision, opened: Iterable[Journal]
@@ -130,23 +158,23 @@ class Recorder:
         for journal in opened:
             await journals.insert(tx, journal)
 
-    async def _seal(self, ids: Iterable[JournalId], reason: str, over: Sequence[AssetId]) -> Ending:
-        ids = tuple(ids)
-        reports = await asyncio.gather(*(self._seal_one(journal_id, reason) for journal_id in ids))
-        return Ending(dict(zip(ids, reports, strict=True)), over)
+    def _sealings(self, peer: LivePeer, ids: Iterable[JournalId], reason: str) -> Sequence[Sealing]:
+        root = self._parts.data_dir / JOURNALS / peer.peer.session_id
+        return [Sealing(self._parts.engine, journal_id, root / journal_id, reason) for journal_id in ids]
 
-    async def _seal_one(self, journal_id: JournalId, reason: str) -> SealReport:
-        try:
-            report = await self._parts.engine.seal(journal_id, reason)
-            if report.failure or report.lost_to_queue:
-                log.error(
-                    "journal lacks packets", journal=journal_id, lost=report.lost_to_queue, error=report.failure or ""
-                )
-            return report
-        except (EngineError, Unavailable) as error:
-            # What reached the disk is there; the Asset's plan reads the folder, not these counts.
-            log.error("journal not sealed by the engine", journal=journal_id, error=error.message)
-            return SealReport(0, 0, None, None, 0)
+    async def _seal(self, sealings: Sequence[Sealing], over: Sequence[AssetId]) -> Ending:
+        """The journals that the first attempt sealed; the others are attempted again until it works."""
+        attempts = await asyncio.gather(*(sealing.attempt() for sealing in sealings))
+        reports: dict[JournalId, SealReport] = {}
+        for sealing, report in zip(sealings, attempts, strict=True):
+            if report is None:
+                self._chores.spawn(self._seal_late(sealing), f"seal of {sealing.journal}")
+            else:
+                reports[sealing.journal] = report
+        return Ending(reports, over)
+
+    async def _seal_late(self, sealing: Sealing) -> None:
+        await self.commit(Ending({sealing.journal: await sealing.insist()}))
 
     def _place(self, room: LiveRoom, peer: LivePeer, journal: Journal, asset: OpenAsset) -> JournalPlace:
         folder = (self._parts.data_dir / journal.folder).absolute()
@@ -154,17 +182,17 @@ class Recorder:
 
 
 async def insist(write: Callable[[], Awaitable[None]]) -> None:
-    """Runs a transaction again while the database is away: the media is sealed, only its rows are not written yet.
+    """Runs a transaction until the database takes it: the media is sealed, only its rows are not written yet.
 
-    When it stays away the rows stay as they are, and the next start finds and ends what they say is open.
+    Only a stop of the server ends this; then the next start finds and ends what the rows say is open.
     """
-    for pause_s in _WRITE_AGAIN_S:
+    for pause_s in pauses(_WRITE_AGAIN_S):
         try:
-            return await write()
-        except OperationalError as error:
-            log.error("rows of an end not written, trying again", error=str(error.orig), pause_s=pause_s)
+            await write()
+            return
+        except _AWAY as error:
+            log.error("rows of an end not written, trying again", error=str(error), pause_s=pause_s)
             await asyncio.sleep(pause_s)
-    return await write()
 
 
 def _journal(room: LiveRoom, peer: LivePeer, track: Track, asset_id: AssetId, now: datetime) -> Journal:

@@ -51,8 +51,12 @@ async def test_a_share_that_ends_while_the_database_is_locked_is_made(
             share = await alice.publish("video", "screen", "share")
             lock_database(monkeypatch, times=2)
             await alice.unpublish(share)
-            [asset] = await made(live)
-            assert (asset.state, live.jobs.enqueued) == (AssetState.SEALED, [asset.id])
+
+            async def is_sealed() -> bool:
+                return [asset.state for asset in await made(live)] == [AssetState.SEALED]
+
+            await until(is_sealed)
+            assert len(live.jobs.enqueued) == 1
 
 
 async def test_what_an_engine_that_is_away_may_have_opened_ends_with_its_peer(
