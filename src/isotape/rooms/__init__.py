@@ -116,11 +116,18 @@ class Rooms:
 
     async def _join(self, token: AppToken, joining: Joining) -> Seat:
         entry = await self.admit(token, joining.peer_id)
-        if entry.seat is not None:
-            return entry.seat
+        seat = entry.seat or await self._enter(entry, token, joining)
+        # Of two joins of one Peer the later one gets the seat of the earlier one, once the engine knows it.
+        async with seat.peer.lock:
+            seat.require_in()
+        return seat
+
+    async def _enter(self, entry: Entry, token: AppToken, joining: Joining) -> Seat:
         async with self._door(entry.room.id):
-            if self._seats.get(joining.peer_id) is not None:
-                raise Conflict("duplicate peer id")
+            if (taken := self._seats.get(joining.peer_id)) is not None:
+                if not taken.is_of(token):
+                    raise Conflict("duplicate peer id")
+                return taken
             seat = await self._sit_down(entry, token, joining)
         await self._introduce(seat)
         return seat

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from isotape.auth.tokens import AppToken
-from isotape.errors import Forbidden, NotFound
+from isotape.errors import Conflict, Forbidden, NotFound
 from isotape.ids import PeerId
 from isotape.rooms import Entry, Seat
 from isotape.signalling.fanout import Outbox, present, recording_mark
@@ -53,6 +53,11 @@ class Conversation:
         self.seat = seat
         self.parts.rooms.socket_changed(seat, connected=True)
         self._due = _Due.WELCOME
+
+    def require_current(self) -> None:
+        """Conflict when the peer has a newer socket by now: what is said there holds."""
+        if not self.parts.fanout.is_current(self.peer_id, self.box):
+            raise Conflict(f"peer {self.peer_id}: has opened another socket")
 
     def listen_after_reply(self) -> None:
         """An offer was answered: the client may be sent offers, unless it has to make its connections anew first."""

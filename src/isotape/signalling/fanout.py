@@ -85,6 +85,10 @@ class Fanout:
         """Whether the peer has a socket."""
         return peer_id in self._boxes
 
+    def is_current(self, peer_id: PeerId, box: Outbox) -> bool:
+        """Whether `box` is of the peer's newest socket."""
+        return self._boxes.get(peer_id) is box
+
     def drop(self, peer_id: PeerId) -> None:
         """Closes the peer's socket; its client comes back by itself."""
         if (box := self._boxes.get(peer_id)) is not None:

@@ -27,6 +27,7 @@ async def _ping(_talk: Conversation, ping: Ping) -> Message:
 async def _join(talk: Conversation, join: Join) -> Message:
     joining = Joining(PeerId(talk.peer_id), join.name, join.data)
     seat = await talk.parts.rooms.join(talk.token, joining)
+    talk.require_current()
     result: Message = wire.node_info(talk.negotiation.node_id)
     if join.offer is not None:
         # The join's offer holds the data channel alone, so that ICE and DTLS stand before the first media.
