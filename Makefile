@@ -65,6 +65,10 @@ shape:  ## print the files, functions, classes and folders larger than the house
 bench: setup  ## the measurements that docs/measured.md quotes, each beside its peer
 	$(PY) -m bench $(BENCH)
 
+.PHONY: netlab
+netlab: setup  ## packets lost over bad networks, and is the ledger exact (12 minutes; NETLAB=--quick: 4)
+	$(PY) scripts/netlab $(NETLAB)
+
 ##@ Build
 .PHONY: core
 core: .build/crates.stamp .build/web.stamp  ## for working on isotape: debug build of isotape._core, the checkout itself installed

@@ -145,10 +145,16 @@ class Publisher:
 
     async def sent(self, peer: str, track: str) -> list[SentPacket]:
         """What of one Track left so far, in order of sending."""
+        return (await self.all_sent()).get((peer, track), [])
+
+    async def all_sent(self) -> dict[tuple[str, str], list[SentPacket]]:
+        """The same of all Tracks, by peer and track."""
         await self.ask("stats")  # its reply comes after the log has been flushed
-        lines = self._log.read_text().splitlines()
-        packets = (SentPacket(**json.loads(line)) for line in lines)
-        return [packet for packet in packets if (packet.peer, packet.track) == (peer, track)]
+        found: dict[tuple[str, str], list[SentPacket]] = {}
+        for line in self._log.read_text().splitlines():
+            packet = SentPacket(**json.loads(line))
+            found.setdefault((packet.peer, packet.track), []).append(packet)
+        return found
 
     async def close(self) -> None:
         """The end of stdin ends the process; a deaf one is killed."""

@@ -20,7 +20,8 @@ from tests.kit.publisher import SentPacket, write_clip
 _CLIP_S = 4
 _FPS = 30
 _FRAME_S, _PACKET_S = 1 / _FPS, media.PACKET_SAMPLES / 48_000
-_SIZE = (640, 360)
+# Width and height from this rate (kbit/s) on. A picture that is too large for its rate is the one before it again, byte for byte.
+_SIZES = {500: (640, 360), 0: (256, 144)}
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,9 @@ class SentFrame:
 
 def camera(folder: Path, codec: str, kbps: int) -> Footage:
     """Moving noise at about this rate, a key frame each second."""
-    frames = tuple(frame.data for frame in media.video(codec, *_SIZE, _CLIP_S * _FPS, bit_rate=kbps * 1000))
+    width, height = next(size for least, size in _SIZES.items() if kbps >= least)
+    pictures = media.video(codec, width, height, _CLIP_S * _FPS, bit_rate=kbps * 1000)
+    frames = tuple(picture.data for picture in pictures)
     return _footage(folder / f"{codec}-{kbps}.clip", codec, frames, _FRAME_S)
 
 

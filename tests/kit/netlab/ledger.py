@@ -230,7 +230,7 @@ def _gap_problems(evidence: Evidence, kept: _Kept) -> Iterator[str]:
 
 
 def _one_gap_problems(evidence: Evidence, gap: Json, missing: list[int]) -> Iterator[str]:
-    for place in (missing[0], missing[-1]):
+    for place in sorted({missing[0], missing[-1]}):
         at_ms = _file_ms(evidence, place)
         if not gap["from_ms"] - _EDGE_MS <= at_ms <= gap["to_ms"] + _EDGE_MS:
             sequence = evidence.sent[place].sequence

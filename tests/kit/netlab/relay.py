@@ -29,6 +29,7 @@ Json = dict[str, Any]
 Address = tuple[str, int]
 
 _DATAGRAM_BYTES = 2048
+_RTP_HEADER_BYTES = 12
 # Datagrams taken from one socket before the others have their turn.
 _BATCH = 64
 # 1 s of a route's delay at 20,000 packets a second; more is no test of ours.
@@ -49,6 +50,7 @@ class Direction:
     name: str
     way: conditions.Path
     taken: int = 0
+    rtp: int = 0
     given: int = 0
     doubled: int = 0
     unsent: int = 0
@@ -57,7 +59,7 @@ class Direction:
 
     def counts(self) -> Json:
         dropped = {fate.name.lower(): number for fate, number in self.dropped.items()}
-        names = ("taken", "given", "doubled", "unsent", "waiting")
+        names = ("taken", "rtp", "given", "doubled", "unsent", "waiting")
         return {**{name: getattr(self, name) for name in names}, **dropped}
 
 
@@ -154,6 +156,7 @@ class Relay:
     def _carry(self, waiting: Waiting) -> None:
         direction = waiting.direction
         direction.taken += 1
+        direction.rtp += _is_rtp(waiting.datagram)
         fate = direction.way.carry(time.monotonic_ns(), len(waiting.datagram))
         if not isinstance(fate, Fate) and len(self._heap) >= _WAITING:
             fate = Fate.CROWDED_OUT
@@ -260,16 +263,18 @@ def _send(waiting: Waiting) -> bool:
     return True
 
 
+def _is_rtp(datagram: bytes) -> bool:
+    """By the first byte (RFC 7983), and by the second no RTCP (RFC 5761)."""
+    return len(datagram) >= _RTP_HEADER_BYTES and 128 <= datagram[0] < 192 and not 192 <= datagram[1] < 224
+
+
 def _log(waiting: Waiting, fate: Fate, given_ns: int) -> None:
-    """RTP towards the server only: by the first byte (RFC 7983), and by the second no RTCP (RFC 5761)."""
+    """RTP towards the server only."""
     datagram = waiting.datagram
-    if waiting.direction is not waiting.route.up or len(datagram) < 12:
-        return
-    if not 128 <= datagram[0] < 192 or 192 <= datagram[1] < 224:
-        return
-    sequence, _, ssrc = struct.unpack_from(">HII", datagram, 2)
-    row = (waiting.taken_ns, given_ns, ssrc, sequence, len(datagram), datagram[1] & 0x7F, fate)
-    waiting.route.log.write(struct.pack(PACKED, *row))
+    if waiting.direction is waiting.route.up and _is_rtp(datagram):
+        sequence, _, ssrc = struct.unpack_from(">HII", datagram, 2)
+        row = (waiting.taken_ns, given_ns, ssrc, sequence, len(datagram), datagram[1] & 0x7F, fate)
+        waiting.route.log.write(struct.pack(PACKED, *row))
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from tests.kit.node import Node
 from tests.kit.publisher import Publisher, Publishing, SendingPeer, SentPacket
 
 Json = dict[str, Any]
+AllSent = dict[tuple[str, str], list[SentPacket]]
 
 # Longer than three of the longest round trips (300 ms): a sender that is asked again within that answers.
 _QUIET_S = 1.5
@@ -70,22 +71,37 @@ class _Call:
     room: str
     client: RoutedClient
     peer: SendingPeer
-    footage: dict[str, Footage]
-    sent: dict[str, list[SentPacket]] = field(default_factory=dict)
+    footage: dict[str, Footage] = field(default_factory=dict)
 
 
 async def run(
     node: Node, publisher: Publisher, scenarios: Sequence[Scenario], seconds: float, folder: Path
 ) -> list[Outcome]:
     """Calls of `seconds` for all scenarios at the same time."""
+    footage = [_footage(scenario, folder) for scenario in scenarios]  # before anybody joins: encoding holds the loop up
     async with running_lab(folder / "fates") as lab, AsyncExitStack() as stack:
-        opening = [_open(node, publisher, lab, scenario, folder, stack) for scenario in scenarios]
-        calls = await asyncio.gather(*opening)
-        for call in calls:
+        calls = await asyncio.gather(*(_open(node, publisher, lab, one, stack) for one in scenarios))
+        for call, one in zip(calls, footage, strict=True):
+            call.footage = one
             await _begin(call)
         await asyncio.sleep(seconds)
-        await asyncio.gather(*(_end(call) for call in calls))
-        return [await _judge(node, call, folder) for call in calls]
+        await asyncio.gather(*(_settle(call) for call in calls))
+        sent = await publisher.all_sent()
+        for call in calls:
+            await call.peer.leave()
+        return [await _judge(node, call, sent, folder) for call in calls]
+
+
+def at_most(lost: int, packets: int, doubt: float = 0.05) -> float:
+    """The share of loss that so many losses exclude: were it larger, so few would be seen with a probability below `doubt` (Poisson)."""
+    low, high = 0.0, 1.0
+    while high - low > 1e-7:
+        middle = (low + high) / 2
+        if 1.0 - chance_of(lost + 1, packets, middle) > doubt:
+            low = middle
+        else:
+            high = middle
+    return high
 
 
 def chance_of(lost: int, packets: int, share: float) -> float:
@@ -94,15 +110,16 @@ def chance_of(lost: int, packets: int, share: float) -> float:
     return 1.0 - sum(math.exp(-mean + number * math.log(mean) - math.lgamma(number + 1)) for number in range(lost))
 
 
-async def _open(
-    node: Node, publisher: Publisher, lab: Lab, scenario: Scenario, folder: Path, stack: AsyncExitStack
-) -> _Call:
+def _footage(scenario: Scenario, folder: Path) -> dict[str, Footage]:
+    return {"video": camera(folder, scenario.codec, scenario.video_kbps), "audio": microphone(folder)}
+
+
+async def _open(node: Node, publisher: Publisher, lab: Lab, scenario: Scenario, stack: AsyncExitStack) -> _Call:
     room, code = await node.make_room()
     client = await routed_client(lab, node.server.url, code, scenario.name, weather=scenario.calm, seed=scenario.seed)
     peer = await stack.enter_async_context(routed_peer(publisher, client, scenario.name))
     await peer.publish(Publishing("video", scenario.codec), Publishing("audio", "opus"))
-    footage = {"video": camera(folder, scenario.codec, scenario.video_kbps), "audio": microphone(folder)}
-    return _Call(scenario, room, client, peer, footage)
+    return _Call(scenario, room, client, peer)
 
 
 async def _begin(call: _Call) -> None:
@@ -111,25 +128,22 @@ async def _begin(call: _Call) -> None:
     await call.peer.start(**{kind: {"file": str(one.clip), "loop": True} for kind, one in call.footage.items()})
 
 
-async def _end(call: _Call) -> None:
-    """Stops sending, lets retransmission come to its end, and leaves."""
-    peer, route = call.peer, call.client.route
+async def _settle(call: _Call) -> None:
+    """Stops sending and lets retransmission come to its end."""
+    route = call.client.route
     assert route is not None
     for kind in call.footage:
-        await peer.publisher.ask("stop", peer=peer.name, track=kind)
+        await call.peer.publisher.ask("stop", peer=call.peer.name, track=kind)
     async with asyncio.timeout(_SETTLED_S):
-        seen, still = -1, 0.0
-        while still < _QUIET_S:
+        seen, still_s = -1, 0.0
+        while still_s < _QUIET_S:
             await asyncio.sleep(_LOOK_EVERY_S)
-            await route.report()
-            carried = len(route.fates())
-            still = still + _LOOK_EVERY_S if carried == seen else 0.0
+            carried = (await route.report())["up"]["rtp"]
+            still_s = still_s + _LOOK_EVERY_S if carried == seen else 0.0
             seen = carried
-    call.sent = {kind: await peer.sent(kind) for kind in call.footage}
-    await peer.leave()
 
 
-async def _judge(node: Node, call: _Call, folder: Path) -> Outcome:
+async def _judge(node: Node, call: _Call, sent: AllSent, folder: Path) -> Outcome:
     assert call.client.route is not None
     outcome = Outcome(call.scenario, carried=await call.client.route.report())
     assets = await node.assets(call.room, 1)
@@ -140,9 +154,10 @@ async def _judge(node: Node, call: _Call, folder: Path) -> Outcome:
     fates, shown = call.client.route.fates(), {}
     for stated in sidecar["tracks"]:
         kind = stated["kind"]
+        mine = sent[call.scenario.name, kind]
         log = _journal(node, call.peer.published[kind].track_id)
-        outcome.tracks[kind] = ledger.compare(Evidence(call.sent[kind], fates, log, stated))
-        seen = content.compare(path, call.footage[kind], call.sent[kind], log, stated)
+        outcome.tracks[kind] = ledger.compare(Evidence(mine, fates, log, stated))
+        seen = content.compare(path, call.footage[kind], mine, log, stated)
         shown[kind] = seen.shown
         outcome.problems += [f"{kind}: {problem}" for problem in [*outcome.tracks[kind].problems, *seen.problems]]
     outcome.av_errors_ms = av_errors_ms(shown.get("video", []), shown.get("audio", []))
