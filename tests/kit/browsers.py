@@ -1,5 +1,8 @@
 """Real Chromium with stamped devices, on the join page, with the unmodified client SDK."""
 
+import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -27,8 +30,6 @@ _FLAGS = (
     "--disable-features=WebRtcHideLocalIpsWithMdns",
 )
 _JOIN_MS = 30_000
-# Sound is made in blocks of some 10 ms, and the clocks are read a moment apart.
-_STALL_MS = 40
 # Keeps the SDK's peer connections in reach, so that a test can ask them what they sent.
 _KEEP_CONNECTIONS = """
 window.connections = [];
@@ -86,11 +87,6 @@ class Person:
         sent: dict[str, int] = await self.page.evaluate(_PICTURES_SENT)
         return sent
 
-    async def sound_ran_on(self) -> bool:
-        """Whether the browser made its sound without a stop so far. A busy machine's does not, and then dates nothing."""
-        stall_ms: float = await self.page.evaluate("window.soundStall()")
-        return abs(stall_ms) < _STALL_MS
-
     async def seconds(self, count: float) -> None:
         """Lets the call go on for that long: the length of a recording is what such a test is about."""
         await self.page.wait_for_timeout(count * 1000)
@@ -105,3 +101,40 @@ async def join(browser: Browser, url: str, code: str, number: int, query: str = 
     await person.page.goto(f"{url}/join/{code}?auto=1&name={person.name}{query}")
     await person.page.wait_for_selector("body[data-state=joined]", timeout=_JOIN_MS)
     return person
+
+
+async def starve_sound(seconds: float) -> None:
+    """Lets the browsers of this test make no sound for a while, as a starved machine does: their audio services stand still."""
+    services = [pid for pid in descendants(os.getpid()) if b"audio.mojom.AudioService" in _command(pid)]
+    assert services, "no audio service of a browser runs"
+    for pid in services:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        await asyncio.sleep(seconds)
+    finally:
+        for pid in services:
+            os.kill(pid, signal.SIGCONT)
+
+
+def descendants(pid: int) -> list[int]:
+    """The processes that a process started, directly or through others."""
+    parents = {int(folder.name): parent for folder in Path("/proc").glob("[0-9]*") if (parent := _parent(folder))}
+    found = [pid]
+    for ancestor in found:
+        found += [child for child, parent in parents.items() if parent == ancestor]
+    return found[1:]
+
+
+def _parent(folder: Path) -> int:
+    """The parent of the process of a /proc folder; 0 when it is gone. proc(5): the second field may hold spaces, so count behind it."""
+    try:
+        return int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
+
+
+def _command(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""

@@ -85,6 +85,11 @@ class Node:
         assert len(answer.content) == asset["size"]
         return file
 
+    def journal(self, journal_id: str) -> Path:
+        """The folder of a journal."""
+        (folder,) = self.server.settings.journal_root.glob(f"*/{journal_id}")
+        return folder
+
     def sidecar(self, asset: Json) -> Json:
         """The timeline that was written beside the asset's file."""
         key = Path(asset["path"].removeprefix("local://")).with_suffix(".json")

@@ -4,6 +4,7 @@ The journals are written by tests.kit.journal_writer. What reaches them, when, a
 flash and beep was captured) is known, so that a finished file can be measured.
 """
 
+import math
 import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -102,7 +103,10 @@ class Sent:
 
 @dataclass
 class Source:
-    """One Track over one connection. Its clock counts ppm too many ticks a second: media of time t was captured at t / (1 + ppm)."""
+    """One Track over one connection. Its clock counts ppm too many ticks a second: media of time t was captured at t / (1 + ppm).
+
+    `stall` is a media time and for how many seconds the device stood still before it: no ticks count them.
+    """
 
     kind: str
     codec: str
@@ -110,6 +114,7 @@ class Source:
     ssrc: int = 1111
     first_timestamp: int = 0xFFFF_0000  # wraps soon
     ppm: float = 0.0
+    stall: tuple[float, float] = (math.inf, 0.0)
     report_every_s: float = 1.0
     report_noise_s: float = 0.0
     mutes: Sequence[tuple[float, bool]] = ()
@@ -126,7 +131,7 @@ class Source:
 
     def captured_s(self, media_s: float) -> float:
         """The peer's time at which the media was captured."""
-        return media_s / (1 + self.ppm / 1e6)
+        return media_s / (1 + self.ppm / 1e6) + (self.stall[1] if media_s >= self.stall[0] else 0.0)
 
 
 def video(

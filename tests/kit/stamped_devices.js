@@ -24,8 +24,6 @@
       }
     };
     schedule(audio.currentTime + 0.1);
-    window.soundBegan ??= { page: performance.now(), sound: audio.currentTime * 1000 };
-    window.soundStall = () => performance.now() - soundBegan.page - (audio.currentTime * 1000 - soundBegan.sound);
     return out.stream.getAudioTracks()[0];
   }
 

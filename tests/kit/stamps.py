@@ -12,6 +12,8 @@ _PROOF = 0xAAAA
 _BEEP_HZ = 3000
 _RATE = 48_000
 _BEEP_EVERY_MS = 2000
+# The sound clock moves in blocks of 10 ms.
+_RAN_ON_MS = 20
 # A window of 5 ms holds 15 periods of the beep: enough to see it begin, short enough to say when.
 _WINDOW = 240
 
@@ -37,13 +39,6 @@ def pictures(file: Path) -> list[Stamp | None]:
 def stamps(file: Path) -> list[Stamp]:
     """Those that carry a stamp."""
     return [stamp for stamp in pictures(file) if stamp is not None]
-
-
-def repeated_packets(file: Path) -> int:
-    """How many coded pictures hold the very bytes of another one; each has its own frame number, so honest files have none."""
-    with av.open(str(file)) as container:
-        coded = [bytes(packet) for packet in container.demux(video=0) if packet.size]
-    return len(coded) - len(set(coded))
 
 
 def _read(gray: NDArray[np.uint8], at_s: float) -> Stamp | None:
@@ -92,19 +87,34 @@ def loudest_hz(samples: NDArray[np.float32]) -> float:
 def av_errors_ms(file: Path) -> NDArray[np.float64]:
     """For each stamped picture: how much later the file shows it than it plays the sound of the same instant (ms).
 
-    The sound clock stands in the picture, and beeps begin at whole multiples of 2 s of it: the nearest beep that was
-    heard dates the picture.
+    The sound clock stands in the picture, and beeps begin at whole multiples of 2 s of it: the nearest beep dates the picture, unless the
+    page's clock says that the sound clock stood still between the two.
     """
     heard = np.array(beeps(sound(file)))
     if not len(heard):
         raise AssertionError(f"{file.name}: no beep was heard")
+    found = stamps(file)
+    stood_ms = _stood_ms(found)
+    stood_at_beep = stood_ms[np.abs(np.subtract.outer(heard, [stamp.at_s for stamp in found])).argmin(axis=1)]
     errors = []
-    for stamp in stamps(file):
-        since_beep_s = (stamp.sound_ms % _BEEP_EVERY_MS) / 1000
-        due = stamp.at_s - since_beep_s
+    for stamp, stood in zip(found, stood_ms, strict=True):
+        due = stamp.at_s - (stamp.sound_ms % _BEEP_EVERY_MS) / 1000
         for candidate in (due, due + _BEEP_EVERY_MS / 1000):
-            nearest = heard[np.argmin(np.abs(heard - candidate))]
-            if abs(nearest - candidate) < _BEEP_EVERY_MS / 4000:
-                errors.append((candidate - nearest) * 1000)
+            nearest = int(np.argmin(np.abs(heard - candidate)))
+            near = abs(heard[nearest] - candidate) < _BEEP_EVERY_MS / 4000
+            if near and abs(stood - stood_at_beep[nearest]) < _RAN_ON_MS:
+                errors.append((candidate - heard[nearest]) * 1000)
                 break
     return np.array(errors)
+
+
+def stalled_ms(file: Path) -> float:
+    """For how long (ms) the sound clock stood still between the first stamped picture and the last, by the page's clock."""
+    stood_ms = _stood_ms(stamps(file))
+    return float(stood_ms[-1] - stood_ms[0])
+
+
+def _stood_ms(found: list[Stamp]) -> NDArray[np.int64]:
+    """How far the sound clock is behind the page's at each picture, from any zero; both wrap at 16 bits."""
+    behind = np.array([stamp.page_ms - stamp.sound_ms for stamp in found], np.int64).astype(np.int16)
+    return np.concatenate(([np.int64(0)], np.cumsum(np.diff(behind).astype(np.int64))))

@@ -17,10 +17,19 @@ _CLOCK_BREAK_NS = 5_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
+class Stall:
+    """Before the Epoch's packet of this number the sender's device stood still for `ns` and counted no ticks."""
+
+    packet: int
+    ns: int
+
+
+@dataclass(frozen=True, slots=True)
 class Epoch:
     """Packets of one SSRC under one unbroken RTP clock and one codec, in sequence, each once.
 
-    sequence and ticks are 64-bit and never wrap; log is the number of the journal that they come from.
+    sequence and ticks are 64-bit and never wrap; log is the number of the journal that they come from. Where there were stalls, ticks
+    count their time too and are ahead of the RTP timestamps.
     """
 
     log: int
@@ -31,6 +40,7 @@ class Epoch:
     toc: Array
     sequence: Array
     ticks: Array
+    stalls: tuple[Stall, ...] = ()
 
     @property
     def first_arrival_ns(self) -> int:

@@ -15,7 +15,8 @@ from isotape.assets.packets import CODECS, TrackLog
 from isotape.assets.pictures import PictureTrack, first_picture, frames_of, main_codec, show
 from isotape.assets.samples import AUDIO_RATE, Cause, Gap, Literals, SampleLine, in_order, level_line
 from isotape.assets.sound import SoundTrack, audible_epochs, first_sound, lay
-from isotape.assets.timeline import TimedEpoch, clocks, split_stalls
+from isotape.assets.stalls import heal
+from isotape.assets.timeline import TimedEpoch, clocks
 from isotape.model import AssetKind, MediaKind
 
 # VP8 has no place in MP4 that players accept; everything else has (docs/measured.md).
@@ -104,11 +105,11 @@ def _epochs(logs: Sequence[TrackLog]) -> tuple[list[Epoch], list[PacketCounts]]:
     counts: list[PacketCounts] = []
     for number, log in enumerate(logs):
         found, counted = epochs_of(number, log)
-        if log.kind is MediaKind.AUDIO:
-            found = [part for epoch in found for part in split_stalls(log, epoch)]
         epochs += found
         counts.append(counted)
-    return epochs, counts
+    video = [epoch for epoch in epochs if logs[epoch.log].kind is MediaKind.VIDEO]
+    audio = [epoch for epoch in epochs if logs[epoch.log].kind is MediaKind.AUDIO]
+    return [*video, *(heal(logs[epoch.log], epoch, video) for epoch in audio)], counts
 
 
 def _of_kind(logs: Sequence[TrackLog], timed: Sequence[TimedEpoch], kind: MediaKind) -> list[TimedEpoch]:

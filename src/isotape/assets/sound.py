@@ -31,6 +31,7 @@ from isotape.model import MediaKind
 _CONCEALED = AUDIO_RATE // 10
 # Chromium sends a packet at least each 400 ms while it only hears noise (DTX); a longer stillness is a pause.
 _PAUSE = 2 * AUDIO_RATE
+_STALLED = "the sender's sound device stood still"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,7 @@ class _Audible:
     corrupt: Array
     arrivals: Array
     toc: Array
+    stalled: frozenset[int]
 
 
 @dataclass(slots=True)
@@ -137,7 +139,7 @@ class _Layer:
             cause = cause_of_loss(log, int(audible.arrivals[packet - 1]), int(audible.arrivals[packet]))
             self._fill_loss(lost, int(audible.toc[packet - 1]), cause if missing else Cause.CORRUPT)
             self.gaps.append(Gap(start, self.tape.end, cause if missing else Cause.CORRUPT, packets=missing + corrupt))
-        self._fill_stillness(hole - lost)
+        self._fill_stillness(hole - lost, stalled=packet in audible.stalled)
 
     def _fill_loss(self, length: int, toc: int, cause: Cause) -> None:
         if length <= _CONCEALED:
@@ -145,11 +147,12 @@ class _Layer:
         else:
             self.tape.silence(length, cause)
 
-    def _fill_stillness(self, length: int) -> None:
+    def _fill_stillness(self, length: int, *, stalled: bool) -> None:
         start = self.tape.end
-        self.tape.silence(length, "dtx" if length < _PAUSE else Cause.PAUSED)
-        if length >= _PAUSE:
-            self.gaps.append(Gap(start, self.tape.end, Cause.PAUSED))
+        paused = stalled or length >= _PAUSE
+        self.tape.silence(length, Cause.PAUSED if paused else "dtx")
+        if paused and self.tape.end > start:
+            self.gaps.append(Gap(start, self.tape.end, Cause.PAUSED, note=_STALLED if stalled else ""))
 
     def _anchor(self, audible: _Audible) -> None:
         """Ties the line to the session's clock at the knots of the Epoch's own clock."""
@@ -224,6 +227,7 @@ def _audible(timed: TimedEpoch, start: float, file_base: int) -> _Audible:
         corrupt=np.diff(corrupt, prepend=corrupt[0]),
         arrivals=packets["arrival_ns"],
         toc=epoch.toc[sounds],
+        stalled=frozenset(int(np.searchsorted(sounds, stall.packet)) for stall in epoch.stalls),
     )
 
 

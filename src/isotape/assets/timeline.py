@@ -1,6 +1,6 @@
 """Whose clock says what: RTP ticks of an Epoch → the sender's NTP clock → the session's clock. Pure NumPy.
 
-Before it: order.py. After it: sound.py lays the audio out, pictures.py puts each picture beside the sound of its moment.
+Before it: order.py and stalls.py. After it: sound.py lays the audio out, pictures.py puts each picture beside the sound of its moment.
 The session's clock is the server's arrival clock. Sound and picture of one peer meet on the sender's NTP clock, so the network's
 jitter never comes between them; without sender reports the earliest arrivals stand in. Times of different clocks are never mixed:
 ticks are the RTP clock's, ntp_ns the sender's, session_ns the server's.
@@ -8,7 +8,6 @@ ticks are the RTP clock's, ntp_ns the sender's, session_ns the server's.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 
@@ -29,8 +28,6 @@ _BEND_NS = 5_000_000
 _PIECE_NS = 300 * NS_PER_S
 # A report whose ticks are this far from those of the packet beside it belongs to the clock before or after.
 _REPORT_OFF_NS = 5 * NS_PER_S
-# A sender that captured nothing while time went on shows as a step of its reports; smaller ones are the reports' own jitter.
-_STALL_NS = 200_000_000
 # The session's clock drifts against the sender's by tens of ppm: 600 s show it above the jitter of the delay floor.
 _DRIFT_SPAN_NS = 600 * NS_PER_S
 _DRIFT_BIN_NS = 60 * NS_PER_S
@@ -110,31 +107,6 @@ def clocks(logs: Sequence[TrackLog], epochs: Sequence[Epoch]) -> list[TimedEpoch
     return sorted(timed, key=lambda one: one.start_ns)
 
 
-def split_stalls(log: TrackLog, epoch: Epoch) -> list[Epoch]:
-    """Cuts an Epoch where its sender captured nothing while time went on: ticks run on, the reports show a step that stays."""
-    ticks, ntp_ns, arrivals = _reports_of(log, epoch)
-    if len(ticks) < 2:
-        return [epoch]
-    offsets = (ntp_ns - ntp_ns[0]) - (ticks - ticks[0]) * (NS_PER_S / epoch.rate)
-    cuts = [0]
-    for report in np.flatnonzero(np.diff(offsets) > _STALL_NS) + 1:
-        after = float(np.median(offsets[report : report + 3]))
-        before = float(np.median(offsets[max(report - 3, 0) : report]))
-        if after - before > _STALL_NS:
-            cuts.append(_step_between(epoch, arrivals[report - 1], arrivals[report]))
-    bounds = [*dict.fromkeys(cuts), len(epoch.ticks)]
-    return [epoch.part(start, stop) for start, stop in pairwise(bounds) if start < stop]
-
-
-def _step_between(epoch: Epoch, after_ns: int, until_ns: int) -> int:
-    """The packet before which the arrivals fall behind the ticks most, between two moments."""
-    until_ns += _STALL_NS  # media and reports take different ways through the sender
-    lateness = epoch.packets["arrival_ns"] - epoch.ticks * (NS_PER_S / epoch.rate)
-    near = (epoch.packets["arrival_ns"][1:] >= after_ns) & (epoch.packets["arrival_ns"][1:] <= until_ns)
-    steps = np.where(near, np.diff(lateness), -np.inf)
-    return int(np.argmax(steps)) + 1
-
-
 def _reports_of(log: TrackLog, epoch: Epoch) -> tuple[Array, Array, Array]:
     """Ticks (unwrapped as the Epoch's), sender times and arrivals of the reports that belong to an Epoch."""
     earliest, latest = epoch.first_arrival_ns - _REPORT_OFF_NS, epoch.last_arrival_ns + _REPORT_OFF_NS
@@ -142,8 +114,9 @@ def _reports_of(log: TrackLog, epoch: Epoch) -> tuple[Array, Array, Array]:
     arrivals = np.array([report.arrival_ns for report in mine], np.int64)
     ntp_ns = np.array([report.ntp_ns for report in mine], np.int64)
     by_arrival = np.argsort(epoch.packets["arrival_ns"], kind="stable")
-    after = np.searchsorted(epoch.packets["arrival_ns"][by_arrival], arrivals)
-    packets = by_arrival[np.minimum(after, len(by_arrival) - 1)]
+    # A report goes on from the packet before it, on the other side of a stall too.
+    before = np.searchsorted(epoch.packets["arrival_ns"][by_arrival], arrivals) - 1
+    packets = by_arrival[np.maximum(before, 0)]
     timestamps = np.array([report.timestamp for report in mine], np.uint32)
     distances = (timestamps - epoch.packets["timestamp"][packets]).view(np.int32).astype(np.int64)
     near = np.abs(distances) * (NS_PER_S / epoch.rate) < _REPORT_OFF_NS

@@ -55,6 +55,22 @@ def test_an_audio_clock_that_runs_wrong_keeps_its_picture(tmp_path: Path) -> Non
     assert max(map(abs, errors)) <= SYNC_MS
 
 
+@pytest.mark.parametrize("report_every_s", [0, 5])
+def test_sound_that_stood_still_keeps_its_pictures_and_the_stillness_is_a_gap(
+    tmp_path: Path, report_every_s: float
+) -> None:
+    sound = record(tmp_path / "a", audio(0, 11, stall=(5.0, 0.3), report_every_s=report_every_s, report_noise_s=0.008))
+    picture = record(tmp_path / "v", video("H264", 0, 11.3), Network(seed=5))
+    made = make(tmp_path, sound, picture)
+    # The beeps of 2 and 4 s were made before the stall and those of 6, 8 and 10 s of the sound's time 300 ms after their flashes.
+    assert made.offsets_ms[:2] == pytest.approx([0, 0], abs=SYNC_MS)
+    assert made.offsets_ms[2:] == pytest.approx([300] * 3, abs=3 * SYNC_MS)
+    [gap] = made.gaps("audio", "paused")
+    assert gap["from_ms"] == pytest.approx(5_000, abs=60)
+    assert gap["to_ms"] - gap["from_ms"] == pytest.approx(300, abs=20)
+    assert "stood still" in gap["note"]
+
+
 def test_without_any_sender_report_the_arrivals_hold_sound_and_picture_together(tmp_path: Path) -> None:
     sound = record(tmp_path / "a", audio(0, 9, report_every_s=0))
     picture = record(tmp_path / "v", video("H264", 0, 9, report_every_s=0), Network(seed=3))

@@ -1,4 +1,4 @@
-"""Clocks from sender reports: unwrapping, drift, bends, stalls and reports that lie, on arrays alone."""
+"""Clocks from sender reports: unwrapping, drift, bends and reports that lie, on arrays alone."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 
 from isotape.assets.order import Epoch, epochs_of, unwrap
 from isotape.assets.packets import PACKET, SenderReport, TrackLog, first_bytes, ntp_to_unix_ns
-from isotape.assets.timeline import clocks, split_stalls
+from isotape.assets.timeline import clocks
 from isotape.model import MediaKind
 
 START_NS = 1_790_000_000_000_000_000
@@ -100,29 +100,6 @@ def test_without_reports_the_earliest_arrivals_are_the_clock() -> None:
     errors = errors_ms(sound(60))
     assert np.ptp(errors) < 0.01
     assert 30 <= errors.mean() < 31
-
-
-def test_a_device_that_stood_still_is_found_by_its_reports_and_cut_there() -> None:
-    # Ticks go on without a break while 700 ms pass before packet 500.
-    log = sound(20)
-    late = log.packets.copy()
-    behind = unwrap(late["sequence"], np.int16) - 65_000 >= 500
-    late["arrival_ns"][behind] += 700 * MS
-    ticks = np.arange(48_000, 20 * 48_000, 48_000)
-    moments = captured(ticks) + np.where(ticks >= 500 * 960, 700 * MS, 0)
-    log = replace(log, packets=late, reports=tuple(map(report, ticks.tolist(), moments.tolist())))
-    parts = split_stalls(log, only_epoch(log))
-    assert [len(part.ticks) for part in parts] == [500, 500]
-    first, second = clocks([log], parts)
-    assert (second.start_ns - first.end_ns) / MS == pytest.approx(720, abs=1)
-
-
-def test_a_network_that_slows_down_is_no_stall() -> None:
-    log = reported(sound(20), 1, 20)
-    late = log.packets.copy()
-    late["arrival_ns"][500:] += 700 * MS
-    log = replace(log, packets=late)
-    assert len(split_stalls(log, only_epoch(log))) == 1
 
 
 def test_a_clock_set_anew_begins_a_new_epoch() -> None:
