@@ -11,15 +11,26 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import event, make_url
+from sqlalchemy import event, exists, make_url, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from isotape.db.tables import metadata
+from isotape.db.tables import metadata, one_open_session, sessions
 
 # How long a statement waits for another process's lock (ms) before it fails; DBOS writes the same file from its own threads.
 _BUSY_TIMEOUT_MS = 10_000
 
 Tx = AsyncConnection
+
+# Without the index a room could have two open Sessions; the newest is the one that goes on.
+_newer = sessions.alias()
+_CLOSE_DOUBLES = (
+    update(sessions)
+    .where(sessions.c.state == "open")
+    .where(
+        exists().where(_newer.c.room_id == sessions.c.room_id, _newer.c.state == "open", _newer.c.id > sessions.c.id)
+    )
+    .values(state="closed", ended_at=sessions.c.updated_at)
+)
 
 
 class Database:
@@ -50,9 +61,11 @@ class Database:
             yield await connection.execution_options(isotape_read=True)
 
     async def create_tables(self) -> None:
-        """Makes every table that is missing."""
+        """Makes every table that is missing, and the index that a database of an earlier release lacks."""
         async with self.begin() as tx:
             await tx.run_sync(metadata.create_all)
+            await tx.execute(_CLOSE_DOUBLES)
+            await tx.run_sync(lambda connection: one_open_session.create(connection, checkfirst=True))
 
     async def close(self) -> None:
         await self.engine.dispose()

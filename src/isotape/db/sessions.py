@@ -1,4 +1,4 @@
-"""Rows of Sessions. A room has at most one open Session; closing it is the last leave's transaction."""
+"""Rows of Sessions. A room has at most one open Session, which the database sees to; closing it is the last leave's transaction."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
@@ -53,6 +53,13 @@ async def get(tx: Tx, workspace_id: WorkspaceId, session_id: SessionId) -> Sessi
     """The workspace's Session of that id."""
     query = select(sessions).where(sessions.c.id == session_id, sessions.c.workspace_id == workspace_id)
     row = (await tx.execute(query)).first()
+    return None if row is None else from_row(row)
+
+
+async def find_open(tx: Tx, room_id: RoomId) -> Session | None:
+    """The room's open Session."""
+    query = select(sessions).where(sessions.c.room_id == room_id, sessions.c.state == SessionState.OPEN.value)
+    row = (await tx.execute(query)).one_or_none()
     return None if row is None else from_row(row)
 
 

@@ -144,6 +144,15 @@ sessions = Table(
     Index(None, "state"),
 )
 
+# Whoever opens a room's second Session loses, and joins the first.
+one_open_session = Index(
+    "uq_sessions_room_id_open",
+    sessions.c.room_id,
+    unique=True,
+    sqlite_where=sessions.c.state == "open",
+    postgresql_where=sessions.c.state == "open",
+)
+
 # `token_id` (the jti of the token that joined) and `user_id` bind a client-made peer id to its first owner.
 peers = Table(
     "peers",

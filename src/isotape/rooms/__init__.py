@@ -11,6 +11,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from weakref import WeakValueDictionary
 
+from sqlalchemy.exc import IntegrityError
+
 from isotape.auth.tokens import AppToken
 from isotape.db import peers, sessions
 from isotape.db import rooms as room_rows
@@ -147,9 +149,21 @@ class Rooms:
         self._listener.peer_joined(seat.room, seat.peer)
 
     async def _sit_down(self, entry: Entry, token: AppToken, joining: Joining) -> Seat:
-        now = self._parts.clock.now()
-        opened = self._rooms.get(entry.room.id)
-        room = opened or self._new_room(entry)
+        room = self._rooms.get(entry.room.id) or self._new_room(entry)
+        try:
+            seat = await self._write_join(room, token, joining)
+        except IntegrityError:
+            if (opened := await self._opened_elsewhere(entry)) is None:
+                raise
+            room = opened
+            seat = await self._write_join(room, token, joining)
+        if room.room.id not in self._rooms:
+            self._rooms[room.room.id] = room
+            self._start_recording(room)
+        self._take_seat(seat)
+        return seat
+
+    async def _write_join(self, room: LiveRoom, token: AppToken, joining: Joining) -> Seat:
         peer = Peer(
             id=joining.peer_id,
             session_id=room.session.id,
@@ -158,20 +172,22 @@ class Rooms:
             role=token.role,
             metadata=joining.metadata,
             state=PeerState.JOINED,
-            joined_at=now,
+            joined_at=self._parts.clock.now(),
         )
         async with self._parts.database.begin() as tx:
-            if opened is None:
+            if not room.is_written:
                 await sessions.insert(tx, room.session)
                 await self._parts.events.append(tx, SessionOpened(room.room, room.session))
             await peers.insert(tx, peer, token.token_id)
             await self._parts.events.append(tx, PeerJoined(room.room, room.session, peer))
-        seat = Seat(room, LivePeer(peer, token.token_id))
-        if opened is None:
-            self._rooms[room.room.id] = room
-            self._start_recording(room)
-        self._take_seat(seat)
-        return seat
+        room.is_written = True
+        return Seat(room, LivePeer(peer, token.token_id))
+
+    async def _opened_elsewhere(self, entry: Entry) -> LiveRoom | None:
+        """The room with the Session that somebody else opened in the meantime, or a commit whose answer was lost."""
+        async with self._parts.database.connect() as tx:
+            session = await sessions.find_open(tx, entry.room.id)
+        return None if session is None else LiveRoom(entry.room, entry.template, session, is_written=True)
 
     def _new_room(self, entry: Entry) -> LiveRoom:
         session = Session(

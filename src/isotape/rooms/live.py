@@ -70,7 +70,8 @@ class LivePeer:
 class LiveRoom:
     """A Room while a Session is open in it.
 
-    `leaving` are Peers that are gone for everybody, whose leave is not in the rows yet: the Session closes with the last of them.
+    is_written: its Session stands in the rows. `leaving` are Peers that are gone for everybody, whose leave is not in the rows yet:
+    the Session closes with the last of them.
     """
 
     room: Room
@@ -80,6 +81,7 @@ class LiveRoom:
     recording: RecordingState = RecordingState.NONE
     recording_end: asyncio.TimerHandle | None = None
     leaving: set[PeerId] = field(default_factory=set)
+    is_written: bool = False
 
     @property
     def policy(self) -> StreamRecording:

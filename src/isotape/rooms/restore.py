@@ -58,6 +58,7 @@ async def _read(tx: Tx, session: Session) -> Restored:
         room=await room_rows.get(tx, session.workspace_id, session.room_id),
         template=await template_rows.get(tx, session.workspace_id, session.template_id),
         session=session,
+        is_written=True,
     )
     known = await assets.of_session(tx, session.workspace_id, session.id)
     written = await journals.of_session(tx, session.id)
