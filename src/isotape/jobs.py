@@ -9,6 +9,7 @@ injected functions always run on the loop that called `start`. A job runs at lea
 
 import asyncio
 import logging
+import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, cast
@@ -43,6 +44,10 @@ _BUSY_TIMEOUT_MS = 30_000
 _AGAIN_S = (2.0, 10.0, 60.0, 300.0, 1_800.0, 3_600.0)
 # Between attempts to write that later try; each one has waited for the database's lock already.
 _WRITE_AGAIN_S = 1.0
+# A queue thread that is in the middle of a claim gets this long (s) to start what it claimed; DBOS itself allows as much.
+_CLAIM_ENDS_WITHIN_S = 10.0
+# The threads that claim jobs have this at the beginning of their names, in DBOS' own words.
+_CLAIMING = "queue-worker-"
 # Between a job's end and DBOS having noted it; a stop waits that long so that the job does not run once more at the next start.
 _NOTED_WITHIN_S = 2.0
 _NOTED_POLL_S = 0.02
@@ -60,6 +65,7 @@ class Jobs:
         self._ended: deque[str] = deque(maxlen=sum(_CONCURRENCY.values()))
         self._closing = False
         self._engine: sa.Engine | None = None
+        self._dbos: DBOS | None = None
         self._client: DBOSClient | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -158,7 +164,7 @@ class Jobs:
             "enable_otlp": False,
             "log_level": "WARNING",
         }
-        DBOS(config=config)
+        self._dbos = DBOS(config=config)
         for kind in _CONCURRENCY:
             DBOS.workflow(name=kind)(self._workflow(kind))
         DBOS.launch()
@@ -181,6 +187,9 @@ class Jobs:
         if self._client is not None:
             self._client.destroy()
             self._client = None
+        if self._dbos is not None:
+            _stop_claiming(self._dbos)
+            self._dbos = None
         DBOS.destroy(destroy_registry=True)
         if self._engine is not None:
             self._engine.dispose()
@@ -209,6 +218,19 @@ class Jobs:
         if self._client is None:
             raise Conflict("jobs: not running; start before enqueueing")
         return self._client
+
+
+def _stop_claiming(dbos: DBOS) -> None:
+    """Ends the queue threads before anything else of DBOS.
+
+    It would end its loop first. A thread that has just claimed a job then hands it to a loop that has stopped and waits for ever, or to
+    one that is stopping, and nobody ends the job that `close` waits for.
+    """
+    for event in dbos.background_thread_stop_events:
+        event.set()
+    for thread in threading.enumerate():
+        if thread.name.startswith(_CLAIMING):
+            thread.join(_CLAIM_ENDS_WITHIN_S)
 
 
 def _workflow_id(kind: str, object_id: str, attempt: int, failures: int = 0) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+import threading
 import time
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 from dbos import DBOSClient
+from dbos import _core as dbos_core
 from sqlalchemy import func, select
 from sqlalchemy.exc import OperationalError
 
@@ -230,6 +232,36 @@ async def test_a_job_that_outlasts_the_drain_runs_again_at_the_next_start(tmp_pa
 
     async with running(tmp_path, run):
         await until(lambda: again == ["a"])
+
+
+async def test_a_job_that_is_claimed_while_the_queues_stop_runs_at_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claimed, go_on = threading.Event(), threading.Event()
+    dispatch = dbos_core.execute_dequeued_workflow
+
+    def dispatch_late(*args: Any) -> Any:
+        claimed.set()
+        go_on.wait(WITHIN_S)
+        return dispatch(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("dbos._queue.execute_dequeued_workflow", dispatch_late)
+        async with asyncio.timeout(WITHIN_S / 2), running(tmp_path, nothing) as (database, jobs):
+            async with database.begin() as tx:
+                await jobs.enqueue_asset(tx, "a")
+            await until(claimed.is_set)
+            # By then DBOS would have ended its loop.
+            asyncio.get_running_loop().call_later(0.5, go_on.set)
+
+    again: list[str] = []
+
+    async def run(asset_id: str) -> None:
+        again.append(asset_id)
+
+    async with running(tmp_path, run):
+        await until(lambda: bool(again))
+    assert again == ["a"]
 
 
 KILLED = """
