@@ -24,6 +24,8 @@ from tests.kit.publisher import Publisher, SendingPeer, token_of_code
 Json = dict[str, Any]
 
 _ROOT = Path(__file__).resolve().parents[3]
+# A node that announces this address (rtc_ip) and listens on 127.0.0.1 is reached by whatever client only through a route bound to it.
+ANNOUNCED = "127.0.0.2"
 # A bound, not a pace.
 _PATIENCE_S = 30.0
 # foundation component transport priority address port (RFC 8839 section 5.1)
@@ -80,6 +82,10 @@ class Lab:
         both = {"up": asdict(weather.up), "down": asdict(weather.down)}
         reply = await self.ask("open", name=name, server=server, **both, **fields)
         return Route(self, name, reply["port"])
+
+    async def open_announced(self, name: str, media_port: int, weather: Weather, **more: Any) -> Route:
+        """A route for all clients of a node that announces ANNOUNCED; browsers need nothing else."""
+        return await self.open(name, ("127.0.0.1", media_port), weather, bind=(ANNOUNCED, media_port), **more)
 
     async def ask(self, command: str, **fields: Any) -> Json:
         """The reply to one command."""
