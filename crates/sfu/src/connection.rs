@@ -8,7 +8,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use str0m::channel::ChannelId;
-use str0m::format::CodecConfig;
+use str0m::format::{CodecConfig, CodecSpec};
+use str0m::media::Pt;
 use str0m::{Candidate, Event, Input, Output, Rtc};
 
 use crate::codecs;
@@ -80,6 +81,14 @@ impl Connection {
             is_connected: false,
             channel: None,
         }
+    }
+
+    /// What was agreed for a payload type.
+    pub fn spec_of(&self, payload_type: Pt) -> Option<CodecSpec> {
+        let mut agreed = self.rtc.codec_config().params().iter();
+        agreed
+            .find(|known| known.pt() == payload_type)
+            .map(|known| known.spec())
     }
 
     pub fn ufrag(&mut self) -> String {

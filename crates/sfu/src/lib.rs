@@ -8,7 +8,7 @@
 //! more than the peer it belongs to.
 //!
 //! Read in this order: [`sfu`] (the whole and its commands), `packets` (the data path), `negotiate`
-//! (subscribe offers), `peer` and `connection` (state), then the small pure parts.
+//! (subscribe offers), `nack` (lost packets), `peer` and `connection` (state), then the small pure parts.
 #![forbid(unsafe_code)]
 
 mod agenda;
@@ -20,11 +20,12 @@ mod forward;
 mod keyframe;
 mod levels;
 pub mod limits;
-mod loss;
+mod nack;
 mod negotiate;
 mod offer;
 mod output;
 mod packets;
+mod payload;
 mod peer;
 mod publish;
 mod room;

@@ -133,7 +133,12 @@ pub struct Counters {
     pub received_packets: u64,
     pub received_bytes: u64,
     pub repaired_packets: u64,
+    /// Missing packets of which the sender was asked in vain.
     pub lost_packets: u64,
+    /// That came when they were already counted as lost.
+    pub late_packets: u64,
+    /// Packets asked for, each as often as it was.
+    pub requested_packets: u64,
     pub forwarded_packets: u64,
     pub key_frames_asked: u64,
     pub datagrams_unparsable: u64,
@@ -147,12 +152,14 @@ pub struct Counters {
 
 impl Counters {
     /// Every counter with its name.
-    pub fn named(&self) -> [(&'static str, u64); 13] {
+    pub fn named(&self) -> [(&'static str, u64); 15] {
         [
             ("received_packets", self.received_packets),
             ("received_bytes", self.received_bytes),
             ("repaired_packets", self.repaired_packets),
             ("lost_packets", self.lost_packets),
+            ("late_packets", self.late_packets),
+            ("requested_packets", self.requested_packets),
             ("forwarded_packets", self.forwarded_packets),
             ("key_frames_asked", self.key_frames_asked),
             ("datagrams_unparsable", self.datagrams_unparsable),

@@ -16,7 +16,9 @@ use crate::connection::{Connection, ConnectionKey};
 use crate::demux;
 use crate::forward::Numbers;
 use crate::limits;
+use crate::nack::{self, Arrival, Sighting};
 use crate::output::{Event, Kind, Payload, Pc, PcState};
+use crate::payload::begins_key_frame;
 use crate::peer::{Peer, Received, Stage, Track, TrackKey};
 use crate::sfu::{Sfu, ssrc_payload};
 
@@ -75,6 +77,9 @@ impl Sfu {
             self.act_on(key, event, now);
         }
         self.happened = happened;
+        if key.pc == Pc::Publish {
+            self.recover(key, now);
+        }
     }
 
     /// Drains every connection that was written to since.
@@ -171,24 +176,18 @@ impl Sfu {
         let peer_id = peer.id.clone();
         let mut codec = "unknown";
         if let Some(connection) = &mut peer.publish {
-            let known = connection
-                .rtc
-                .codec_config()
-                .params()
-                .iter()
-                .find(|p| p.pt() == packet.header.payload_type);
-            codec = known.map_or(codec, |known| codecs::name(known.spec().codec));
-            // Audio has no RTX, for which str0m assumes that nothing can be asked for again; browsers do
-            // resend Opus under its own SSRC.
+            let known = connection.spec_of(packet.header.payload_type);
+            codec = known.map_or(codec, |known| codecs::name(known.codec));
+            // Our own recovery asks for what is missing, of Opus too: it has no RTX, but browsers do
+            // resend it under its own SSRC.
             if let Some(stream) = connection.rtc.direct_api().stream_rx(&ssrc.into()) {
-                stream.suppress_nack(false);
+                stream.suppress_nack(true);
             }
         }
         let Some(track) = peer.track_by_key(track_key) else {
             return;
         };
         let from = track.ssrc.replace(ssrc);
-        track.loss.restart();
         if from.is_some() {
             track.key_frames.want();
         }
@@ -224,7 +223,7 @@ impl Sfu {
         }
     }
 
-    /// Levels and losses.
+    /// Levels and holes.
     fn watch(&mut self, peer_key: u32, track_key: TrackKey, packet: &RtpPacket) {
         let Some(track) = self
             .peers
@@ -236,12 +235,72 @@ impl Sfu {
         if let Some(level) = packet.header.ext_vals.audio_level {
             track.level.packet(level);
         }
-        let lost = track.loss.packet(*packet.seq_no, packet.timestamp);
-        self.output.counters.lost_packets += lost;
-        if lost > 0 && track.kind == Kind::Video {
-            track.key_frames.want();
-        }
+        self.note_arrival(peer_key, packet);
         self.send_key_frame_request(peer_key, track_key, packet.timestamp);
+    }
+
+    fn note_arrival(&mut self, peer_key: u32, packet: &RtpPacket) {
+        let Some(peer) = self.peers.get_mut(&peer_key) else {
+            return;
+        };
+        let connection = peer.publish.as_ref();
+        let spec = connection.and_then(|known| known.spec_of(packet.header.payload_type));
+        let seen = Sighting {
+            number: *packet.seq_no,
+            at: packet.timestamp,
+            is_repaired: packet.repaired,
+            begins_key_frame: spec
+                .is_some_and(|spec| begins_key_frame(spec.codec, &packet.payload)),
+        };
+        let ssrc = *packet.header.ssrc;
+        if peer.recoveries.len() >= limits::SSRCS && !peer.recoveries.contains_key(&ssrc) {
+            peer.recoveries.clear();
+        }
+        let recovery = peer.recoveries.entry(ssrc).or_default();
+        let is_late = recovery.packet(seen) == Arrival::Late;
+        self.output.counters.late_packets += u64::from(is_late);
+    }
+
+    /// Asks a publisher for what is missing, and for a key frame where that has become hopeless.
+    fn recover(&mut self, key: ConnectionKey, now: Instant) {
+        let Some(peer) = self.peers.get_mut(&key.peer) else {
+            return;
+        };
+        let Some(connection) = peer.publish.as_mut().filter(|open| open.key == key) else {
+            return;
+        };
+        let mut broken = Vec::new();
+        let mut asked = 0;
+        for (ssrc, recovery) in &mut peer.recoveries {
+            if recovery.next_at().is_none_or(|at| at > now) {
+                continue;
+            }
+            let mut api = connection.rtc.direct_api();
+            let stream = api.stream_rx(&(*ssrc).into());
+            let rtt = stream.as_ref().and_then(|stream| stream.rtt());
+            let (numbers, given_up) = recovery.work(now, rtt);
+            self.output.counters.lost_packets += given_up.packets;
+            if given_up.wants_key_frame {
+                broken.extend(peer.by_ssrc.get(ssrc));
+            }
+            if let Some(stream) = stream {
+                asked += numbers.len() as u64;
+                stream.request_packets(nack::entries(&numbers));
+            }
+        }
+        let next = peer.recoveries.values().filter_map(|known| known.next_at());
+        connection.deadline = next
+            .min()
+            .unwrap_or(connection.deadline)
+            .min(connection.deadline);
+        self.agenda.note(key, connection);
+        self.output.counters.requested_packets += asked;
+        if asked > 0 {
+            self.mark_dirty(key);
+        }
+        for track in broken {
+            self.want_key_frame(key.peer, track, now);
+        }
     }
 
     fn forward(&mut self, peer_key: u32, track_key: TrackKey, packet: &RtpPacket) {
@@ -251,13 +310,7 @@ impl Sfu {
         let Some(connection) = &peer.publish else {
             return;
         };
-        let params = connection
-            .rtc
-            .codec_config()
-            .params()
-            .iter()
-            .find(|p| p.pt() == packet.header.payload_type);
-        let Some(spec) = params.map(|params| params.spec()) else {
+        let Some(spec) = connection.spec_of(packet.header.payload_type) else {
             return;
         };
         let Some(track) = peer.track_by_key(track_key) else {

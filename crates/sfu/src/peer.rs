@@ -12,7 +12,7 @@ use crate::connection::Connection;
 use crate::forward::Renumbering;
 use crate::keyframe::KeyFrameWish;
 use crate::levels::Level;
-use crate::loss::LossWatch;
+use crate::nack::Recovery;
 use crate::output::{JournalKey, Kind, Pc};
 
 /// A Track as the control plane describes it with an offer.
@@ -70,7 +70,6 @@ pub struct Track {
     /// The codecs record as last written.
     pub codecs: String,
     pub key_frames: KeyFrameWish,
-    pub loss: LossWatch,
     pub level: Level,
     /// Peers that have an m-line for it.
     pub subscribers: Vec<u32>,
@@ -120,6 +119,8 @@ pub struct Peer {
     pub received: HashMap<TrackKey, Received>,
     /// Which Track an SSRC belongs to; filled from the packets.
     pub by_ssrc: HashMap<u32, TrackKey>,
+    /// What is missing of each SSRC of the publish connection.
+    pub recoveries: HashMap<u32, Recovery>,
     pub candidates: usize,
 }
 
@@ -137,6 +138,7 @@ impl Peer {
             unplaced: HashMap::new(),
             received: HashMap::new(),
             by_ssrc: HashMap::new(),
+            recoveries: HashMap::new(),
             candidates: 0,
         }
     }

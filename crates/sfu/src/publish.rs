@@ -58,6 +58,7 @@ impl Sfu {
         }
         peer.fingerprint.clone_from(&offer.fingerprint);
         peer.by_ssrc.clear();
+        peer.recoveries.clear();
         peer.received.clear();
         peer.pending = None;
         for old in [peer.publish.take(), peer.subscribe.take()]
@@ -244,7 +245,6 @@ fn new_track(
         journal,
         codecs: String::new(),
         key_frames: Default::default(),
-        loss: Default::default(),
         level: Default::default(),
         subscribers: Vec::new(),
     }

@@ -1,6 +1,9 @@
 //! A room without sockets or waiting: browsers are str0m sessions, the network is a function, time is
 //! a number that the lab moves on in steps of 5 ms.
 
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -18,8 +21,18 @@ use str0m::{Candidate, Event as RtcEvent, Input, Output, Rtc};
 const STEP: Duration = Duration::from_millis(5);
 const SERVER: &str = "192.0.2.1:7000";
 
-/// The way of the datagrams to the server.
-type Path = Box<dyn FnMut(&[u8]) -> bool>;
+/// One direction of the network: sees each datagram; false loses it.
+pub type Path = Box<dyn FnMut(&[u8]) -> bool>;
+
+/// A datagram under way.
+struct Flight {
+    arrives: Instant,
+    /// From or to this browser's socket.
+    browser: usize,
+    address: SocketAddr,
+    to_server: bool,
+    contents: Vec<u8>,
+}
 
 /// One PeerConnection of a browser.
 pub struct Session {
@@ -48,8 +61,11 @@ pub struct Lab {
     pub browsers: Vec<Browser>,
     pub events: Vec<Event>,
     pub orders: Vec<Order>,
-    /// Sees each datagram to the server; false loses it.
     pub to_server: Path,
+    pub to_browsers: Path,
+    /// What a datagram needs for its way, each way.
+    pub delay: Duration,
+    in_flight: VecDeque<Flight>,
     pub datagrams_out: Vec<SocketAddr>,
 }
 
@@ -111,6 +127,9 @@ impl Lab {
             events: Vec::new(),
             orders: Vec::new(),
             to_server: Box::new(|_| true),
+            to_browsers: Box::new(|_| true),
+            delay: Duration::ZERO,
+            in_flight: VecDeque::new(),
             datagrams_out: Vec::new(),
         }
     }
@@ -306,15 +325,58 @@ impl Lab {
                 self.deliver(index, source, datagrams);
             }
         }
+        self.land();
         self.sfu.settle(self.now);
         self.collect();
         self.answer();
     }
 
+    /// What has come to the end of its way.
+    fn land(&mut self) {
+        let now = self.now;
+        let has_arrived = |flight: &Flight| flight.arrives <= now;
+        while self.in_flight.front().is_some_and(has_arrived) {
+            let Some(flight) = self.in_flight.pop_front() else {
+                return;
+            };
+            if flight.to_server {
+                self.sfu.receive(self.now, flight.address, &flight.contents);
+            } else {
+                self.give(flight.browser, flight.address, &flight.contents);
+            }
+        }
+    }
+
+    fn give(&mut self, index: usize, address: SocketAddr, contents: &[u8]) {
+        for pc in [Pc::Publish, Pc::Subscribe] {
+            let session = self.browsers[index].session(pc);
+            if session.address == address {
+                let replies = session.receive(self.now, contents);
+                self.deliver(index, address, replies);
+            }
+        }
+    }
+
+    fn fly(&mut self, browser: usize, address: SocketAddr, to_server: bool, contents: Vec<u8>) {
+        let arrives = self.now + self.delay;
+        self.in_flight.push_back(Flight {
+            arrives,
+            browser,
+            address,
+            to_server,
+            contents,
+        });
+    }
+
     fn deliver(&mut self, index: usize, source: SocketAddr, datagrams: Vec<Vec<u8>>) {
         for datagram in datagrams {
-            if self.browsers[index].is_online && (self.to_server)(&datagram) {
+            if !self.browsers[index].is_online || !(self.to_server)(&datagram) {
+                continue;
+            }
+            if self.delay.is_zero() {
                 self.sfu.receive(self.now, source, &datagram);
+            } else {
+                self.fly(index, source, true, datagram);
             }
         }
     }
@@ -325,13 +387,19 @@ impl Lab {
         self.orders.append(&mut self.sfu.output.orders);
         for datagram in std::mem::take(&mut self.sfu.output.datagrams) {
             self.datagrams_out.push(datagram.destination);
+            let address = datagram.destination;
             for index in 0..self.browsers.len() {
-                for pc in [Pc::Publish, Pc::Subscribe] {
-                    let browser = &mut self.browsers[index];
-                    if browser.is_online && browser.session(pc).address == datagram.destination {
-                        let replies = browser.session(pc).receive(self.now, &datagram.contents);
-                        self.deliver(index, datagram.destination, replies);
-                    }
+                let browser = &self.browsers[index];
+                let is_mine = [&browser.publish, &browser.subscribe]
+                    .iter()
+                    .any(|session| session.address == address);
+                if !is_mine || !browser.is_online || !(self.to_browsers)(&datagram.contents) {
+                    continue;
+                }
+                if self.delay.is_zero() {
+                    self.give(index, address, &datagram.contents);
+                } else {
+                    self.fly(index, address, false, datagram.contents.clone());
                 }
             }
         }
