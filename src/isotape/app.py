@@ -172,6 +172,7 @@ class Server:
             peer_grace_s=settings.peer_grace_s,
         )
         self.rooms = Rooms(parts, fanout)
+        self.jobs.is_expecting = self.rooms.has_sessions
         self.metrics.watch("live", self.rooms.counts)
         self.metrics.watch("signalling", fanout.counts)
         self.signalling = Signalling(

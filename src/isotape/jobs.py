@@ -9,6 +9,7 @@ injected functions always run on the loop that called `start`. A job runs at lea
 
 import asyncio
 import logging
+import math
 import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -35,9 +36,16 @@ _DELIVERY = "delivery"
 _TO_RUN = ("DELAYED", "ENQUEUED", "PENDING")
 # Two cores render two files at once; a delivery mostly waits for the network.
 _CONCURRENCY = {_ASSET: 2, _DELIVERY: 16}
-# A job starts at most this long (s) after its commit: the aim is asset and webhook 2 s after the leave. A poll costs 2 ms of CPU,
-# and a node polls day and night: at 0.1 and 0.2 s it idles at 4 % of a core, as much as receiving 4,000 packets/s (docs/measured.md).
+# A job starts at most this long (s) after its commit: the aim is asset and webhook 2 s after the leave. A poll costs 2 ms of CPU, and
+# DBOS has nothing that wakes a queue.
 _POLL_S = {_ASSET: 0.3, _DELIVERY: 0.4}
+# While nothing is expected. A node polls day and night: with the intervals above it idles at 2 % of a core (docs/measured.md).
+_IDLE_POLL_S = 2.0
+# How often (s) the node looks whether something is expected. With the poll under way it takes up to 3 s to be quick again, and a job
+# comes at the end of a call.
+_PACE_S = 1.0
+# After the last job that was enqueued: its delivery, and the first retries of it, are due within that time (s).
+_LINGER_S = 30.0
 # DBOS waits this long (ms) for our writers; ours wait 10 s for it.
 _BUSY_TIMEOUT_MS = 30_000
 # How long after a job that could not finish (a store that is away, a locked database) it is tried again. The last one repeats.
@@ -64,6 +72,10 @@ class Jobs:
         # Only the latest can still be unnoted; more than these cannot run at once.
         self._ended: deque[str] = deque(maxlen=sum(_CONCURRENCY.values()))
         self._closing = False
+        # Says whether a job may come soon. Set once there is somebody who knows.
+        self.is_expecting: Callable[[], bool] = lambda: True
+        self._enqueued_at = -math.inf
+        self._pacing: asyncio.Task[None] | None = None
         self._engine: sa.Engine | None = None
         self._dbos: DBOS | None = None
         self._client: DBOSClient | None = None
@@ -74,10 +86,14 @@ class Jobs:
         self._loop = asyncio.get_running_loop()
         # In a thread, so that DBOS does not adopt our loop: it would also put its own pool under every asyncio.to_thread of ours.
         await asyncio.to_thread(self._launch)
+        self._pacing = self._loop.create_task(self._pace(), name="pace of the job queues")
 
     async def close(self, drain_s: float) -> None:
         """Starts nothing more, waits up to `drain_s` for running jobs; the next start resumes what is left."""
         self._closing = True
+        if self._pacing is not None:
+            self._pacing.cancel()
+            await asyncio.wait((self._pacing,))
         if self._running:
             await asyncio.wait(self._running, timeout=drain_s)
         await self._until_noted()
@@ -99,9 +115,27 @@ class Jobs:
 
     async def _enqueue(self, tx: Tx, options: EnqueueOptions, object_id: str, attempt: int) -> None:
         client = self._started_client()
+        self._enqueued_at = asyncio.get_running_loop().time()
         await tx.run_sync(
             lambda connection: client.enqueue_in_transaction(connection, options, object_id, attempt, 0) and None
         )
+
+    # -- how often DBOS looks
+
+    async def _pace(self) -> None:
+        """Often while a call is on or a job was enqueued a moment ago, seldom on a node where nothing happens."""
+        is_quick = True
+        while True:
+            await asyncio.sleep(_PACE_S)
+            is_lingering = asyncio.get_running_loop().time() - self._enqueued_at < _LINGER_S
+            if (self.is_expecting() or is_lingering) is is_quick:
+                continue
+            try:
+                await asyncio.to_thread(_look, quickly=not is_quick)
+            except Exception as error:  # noqa: BLE001  whatever keeps the database from us, it may pass
+                self._log.error("pace of the job queues not set", error=str(error))
+            else:
+                is_quick = not is_quick
 
     # -- one job
 
@@ -218,6 +252,13 @@ class Jobs:
         if self._client is None:
             raise Conflict("jobs: not running; start before enqueueing")
         return self._client
+
+
+def _look(*, quickly: bool) -> None:
+    for kind, interval_s in _POLL_S.items():
+        queue = DBOS.retrieve_queue(kind)
+        assert queue is not None
+        queue.set_polling_interval_sec(interval_s if quickly else _IDLE_POLL_S)
 
 
 def _stop_claiming(dbos: DBOS) -> None:

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dbos import DBOSClient
+from dbos import DBOS, DBOSClient
 from dbos import _core as dbos_core
 from sqlalchemy import func, select
 from sqlalchemy.exc import OperationalError
 
+from isotape import jobs as jobs_module
 from isotape.clock import from_millis
 from isotape.db.engine import Database, open_database
 from isotape.db.tables import users
@@ -35,6 +36,23 @@ async def until(condition: Callable[[], bool]) -> None:
     """Waits for a condition, bounded."""
     async with asyncio.timeout(WITHIN_S):
         while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def asset_interval_s() -> float:
+    """How often DBOS looks for asset jobs, as its own table says."""
+
+    def read() -> float:
+        queue = DBOS.retrieve_queue("asset")
+        assert queue is not None
+        return queue.polling_interval_sec
+
+    return await asyncio.to_thread(read)
+
+
+async def eventually(ask: Callable[[], Awaitable[float]], is_so: Callable[[float], bool]) -> None:
+    async with asyncio.timeout(WITHIN_S):
+        while not is_so(await ask()):
             await asyncio.sleep(0.01)
 
 
@@ -157,6 +175,32 @@ async def test_a_job_is_not_lost_when_its_later_try_cannot_be_written(
             await jobs.enqueue_asset(tx, "a")
         await until(lambda: len(tries) == 2)
     assert refusals == []
+
+
+async def test_the_queues_are_looked_into_seldom_while_nothing_is_expected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs_module, "_PACE_S", 0.05)
+    monkeypatch.setattr(jobs_module, "_LINGER_S", 0.1)
+    ran: list[str] = []
+
+    async def run(asset_id: str) -> None:
+        ran.append(asset_id)
+
+    async with running(tmp_path, run) as (database, jobs):
+        assert await asset_interval_s() < 1
+        jobs.is_expecting = lambda: False
+        await eventually(asset_interval_s, lambda interval_s: interval_s >= 2)
+        jobs.is_expecting = lambda: True
+        await eventually(asset_interval_s, lambda interval_s: interval_s < 1)
+        jobs.is_expecting = lambda: False
+        await eventually(asset_interval_s, lambda interval_s: interval_s >= 2)
+        # A job that nobody foresaw is late and not lost, and what follows from it is quick.
+        async with database.begin() as tx:
+            await jobs.enqueue_asset(tx, "a")
+        monkeypatch.setattr(jobs_module, "_LINGER_S", 60.0)
+        await eventually(asset_interval_s, lambda interval_s: interval_s < 1)
+        await until(lambda: ran == ["a"])
 
 
 async def test_our_writers_and_the_queues_share_one_file(tmp_path: Path) -> None:

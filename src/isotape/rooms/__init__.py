@@ -76,6 +76,10 @@ class Rooms:
         """The room, while a Session is open in it."""
         return self._rooms.get(room_id)
 
+    def has_sessions(self) -> bool:
+        """Whether anybody is here: sooner or later they leave, and then files are made."""
+        return bool(self._rooms)
+
     def is_live(self, peer_id: PeerId, token: AppToken) -> bool:
         """Whether this very token's Peer is in a room: its client may come back with it even after it has expired."""
         seat = self._seats.get(peer_id)
