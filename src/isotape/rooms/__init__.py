@@ -27,8 +27,9 @@ from isotape.model import Peer, PeerState, Session, SessionState, Track
 from isotape.recording import policy_of
 from isotape.rooms.chores import Chores
 from isotape.rooms.live import LeaveReason, Listener, LivePeer, LiveRoom, RecordingState, TrackChanges
+from isotape.rooms.mark import RedMark
 from isotape.rooms.parts import RoomsParts
-from isotape.rooms.recorder import Ending, Recorder, insist
+from isotape.rooms.recorder import JOURNALS, Ending, Recorder, insist
 from isotape.rooms.restore import Restored, read_open_sessions, read_stranded
 from isotape.rooms.rights import check_publishing
 from isotape.rooms.seats import Entry, Joining, Seat
@@ -57,6 +58,7 @@ class Rooms:
         self._listener = listener
         self._chores = Chores()
         self._recorder = Recorder(parts, self._chores)
+        self._mark = RedMark(parts.data_dir / JOURNALS, self._chores, listener)
         self._rooms: dict[RoomId, LiveRoom] = {}
         self._seats: dict[PeerId, Seat] = {}
         self._doors: WeakValueDictionary[RoomId, asyncio.Lock] = WeakValueDictionary()
@@ -409,12 +411,11 @@ class Rooms:
         self._listener.recording_changed(room)
 
     def journal_failed(self, journal_id: JournalId, error: str) -> None:
-        """The engine gave a journal up. Said truthfully to everybody in the room; what was durable before stays."""
+        """The engine cannot write a journal. Said truthfully to everybody in the room; what was durable before stays."""
         for seat in self._seats.values():
             if journal_id in seat.peer.journals.values():
                 log.error("journal failed", journal=journal_id, error=error, **seat.names)
-                seat.room.recording = RecordingState.FAILED
-                self._listener.recording_changed(seat.room)
+                self._mark.journal_failed(seat.room, seat.peer, journal_id)
 
     def peer_failed(self, peer_id: PeerId, error: str) -> None:
         """The engine gave a Peer up. Its client is sent away; what it published is kept."""

@@ -70,8 +70,8 @@ class LivePeer:
 class LiveRoom:
     """A Room while a Session is open in it.
 
-    is_written: its Session stands in the rows. `leaving` are Peers that are gone for everybody, whose leave is not in the rows yet:
-    the Session closes with the last of them.
+    failing: journals that are not written now, with the loop's time when that was said last. is_written: its Session stands in the
+    rows. leaving: Peers that are gone for everybody, whose leave is not in the rows yet; the Session closes with the last of them.
     """
 
     room: Room
@@ -81,6 +81,7 @@ class LiveRoom:
     recording: RecordingState = RecordingState.NONE
     recording_end: asyncio.TimerHandle | None = None
     leaving: set[PeerId] = field(default_factory=set)
+    failing: dict[JournalId, float] = field(default_factory=dict)
     is_written: bool = False
 
     @property
