@@ -15,8 +15,8 @@ use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
 use str0m::format::Codec;
 use str0m::media::{Direction, MediaKind, Mid};
 use str0m::net::{Protocol, Receive};
-use str0m::rtp::{RtpPacket, RtpWrite, Ssrc};
-use str0m::{Candidate, Event as RtcEvent, Input, Output, Rtc};
+use str0m::rtp::{RawPacket, RtpPacket, RtpWrite, Ssrc};
+use str0m::{Candidate, Event as RtcEvent, Input, Output, Rtc, RtcConfig};
 
 const STEP: Duration = Duration::from_millis(5);
 const SERVER: &str = "192.0.2.1:7000";
@@ -40,6 +40,8 @@ pub struct Session {
     pub address: SocketAddr,
     pub packets: Vec<RtpPacket>,
     pub key_frames_asked: u32,
+    /// What went over the wire, in clear; only where `Lab::browser` asks for it.
+    pub raw: Vec<RawPacket>,
 }
 
 pub struct Browser {
@@ -61,6 +63,8 @@ pub struct Lab {
     pub browsers: Vec<Browser>,
     pub events: Vec<Event>,
     pub orders: Vec<Order>,
+    /// How browsers are made.
+    pub browser: fn() -> RtcConfig,
     pub to_server: Path,
     pub to_browsers: Path,
     /// What a datagram needs for its way, each way.
@@ -74,15 +78,16 @@ fn server() -> SocketAddr {
 }
 
 impl Session {
-    fn new(port: u16, now: Instant) -> Self {
+    fn new(port: u16, config: RtcConfig, now: Instant) -> Self {
         let address = SocketAddr::from(([198, 51, 100, 1], port));
-        let mut rtc = Rtc::builder().set_rtp_mode(true).build(now);
+        let mut rtc = config.set_rtp_mode(true).build(now);
         rtc.add_local_candidate(Candidate::host(address, "udp").unwrap());
         Self {
             rtc,
             address,
             packets: Vec::new(),
             key_frames_asked: 0,
+            raw: Vec::new(),
         }
     }
 
@@ -94,6 +99,7 @@ impl Session {
                 Output::Transmit(transmit) => out.push(transmit.contents.to_vec()),
                 Output::Event(RtcEvent::RtpPacket(packet)) => self.packets.push(packet),
                 Output::Event(RtcEvent::KeyframeRequest(_)) => self.key_frames_asked += 1,
+                Output::Event(RtcEvent::RawPacket(raw)) => self.raw.push(*raw),
                 Output::Event(_) => {}
             }
         }
@@ -126,6 +132,7 @@ impl Lab {
             browsers: Vec::new(),
             events: Vec::new(),
             orders: Vec::new(),
+            browser: Rtc::builder,
             to_server: Box::new(|_| true),
             to_browsers: Box::new(|_| true),
             delay: Duration::ZERO,
@@ -141,8 +148,8 @@ impl Lab {
         self.sfu.add_peer("room", peer).unwrap();
         self.browsers.push(Browser {
             peer: peer.to_owned(),
-            publish: Session::new(port, self.now),
-            subscribe: Session::new(port + 1, self.now),
+            publish: Session::new(port, (self.browser)(), self.now),
+            subscribe: Session::new(port + 1, (self.browser)(), self.now),
             specs: Vec::new(),
             mids: Vec::new(),
             sequence: 3_000,
@@ -214,8 +221,8 @@ impl Lab {
     pub fn renew(&mut self, index: usize, tracks: &[usize]) {
         let browser = &mut self.browsers[index];
         let port = 2_000 + 10 * index as u16;
-        browser.publish = Session::new(port, self.now);
-        browser.subscribe = Session::new(port + 1, self.now);
+        browser.publish = Session::new(port, (self.browser)(), self.now);
+        browser.subscribe = Session::new(port + 1, (self.browser)(), self.now);
         self.events.clear();
         assert!(self.add_lines(index, tracks).is_empty());
     }
