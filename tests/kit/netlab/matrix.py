@@ -94,9 +94,9 @@ def pairwise(axes: dict[str, Sequence[object]], seed: int = 1, tries: int = 60) 
     return rows
 
 
-def cells(seed: int = 1) -> list[Cell]:
-    """The matrix."""
-    return [Cell(**row) for row in pairwise(AXES, seed)]  # type: ignore[arg-type]
+def cells() -> list[Cell]:
+    """The matrix. It needs at least 42 rows, for six losses times seven links; this seed finds them."""
+    return [Cell(**row) for row in pairwise(AXES, seed=3)]  # type: ignore[arg-type]
 
 
 def goals(peers: int) -> list[list[Scenario]]:
