@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from isotape.assets.causes import muted_throughout
+from isotape.assets.ledger import Loss, losses
 from isotape.assets.order import Epoch, PacketCounts, epochs_of
 from isotape.assets.packets import CODECS, TrackLog
 from isotape.assets.pictures import PictureTrack, first_picture, frames_of, main_codec, show
@@ -33,6 +34,7 @@ class PlannedTrack:
     epochs: tuple[TimedEpoch, ...]
     counts: PacketCounts
     gaps: tuple[Gap, ...]
+    losses: tuple[Loss, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +129,7 @@ def _sound_track(
     logs: Sequence[TrackLog], timed: Sequence[TimedEpoch], counts: Sequence[PacketCounts], sound: SoundTrack
 ) -> PlannedTrack:
     mine, counted = _mine(logs, counts, MediaKind.AUDIO)
-    return PlannedTrack(MediaKind.AUDIO, "opus", mine, tuple(timed), counted, sound.gaps)
+    return PlannedTrack(MediaKind.AUDIO, "opus", mine, tuple(timed), counted, sound.gaps, losses(logs, timed))
 
 
 def _picture_track(
@@ -140,7 +142,8 @@ def _picture_track(
     mine, counted = _mine(logs, counts, MediaKind.VIDEO)
     others = [_other_codec(one, line) for one in timed if one.epoch.codec not in (0, pictures.codec)]
     gaps = in_order([*pictures.gaps, *others])
-    return PlannedTrack(MediaKind.VIDEO, CODECS[pictures.codec], mine, tuple(timed), counted, gaps)
+    codec = CODECS[pictures.codec]
+    return PlannedTrack(MediaKind.VIDEO, codec, mine, tuple(timed), counted, gaps, losses(logs, timed))
 
 
 def _mine(

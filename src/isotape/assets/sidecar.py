@@ -7,9 +7,13 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
+
+from isotape.assets.ledger import Loss
 from isotape.assets.plan import Plan, PlannedTrack
 from isotape.assets.render import Rendered
 from isotape.assets.samples import AUDIO_RATE, VIDEO_RATE, Filler, Gap
+from isotape.assets.tape import CONCEALED
 from isotape.assets.timeline import TimedEpoch
 from isotape.clock import from_millis, rfc3339
 from isotape.model import Asset, Json, MediaKind
@@ -51,6 +55,7 @@ def summary(plan: Plan, rendered: Rendered, session_started_ms: int) -> Json:
             "count": len(gaps),
             "total_ms": round(sum(gap.end - gap.start for gap in gaps) * 1000 / AUDIO_RATE),
             "lost_packets": sum(track.counts.lost for track in plan.tracks),
+            "concealed_ms": round(_concealed(plan) * 1000 / AUDIO_RATE),
             "by_cause": by_cause,
         },
         "packets": {track.kind.value: _packets(track) for track in plan.tracks},
@@ -91,6 +96,7 @@ def _track(track: PlannedTrack, plan: Plan, rendered: Rendered) -> dict[str, Any
         ],
         "packets": _packets(track),
         "gaps": [_gap(gap) for gap in track.gaps],
+        "losses": [_loss(loss) for loss in track.losses],
         "clock": [_clock(timed, plan) for timed in track.epochs],
         **own,
     }
@@ -108,6 +114,7 @@ def _sound_facts(plan: Plan, rendered: Rendered) -> dict[str, Any]:
             "unreadable": plan.sound.unreadable,
             "silenced": len(rendered.silenced_packets),
         },
+        "concealed_ms": _ms(_concealed(plan)),
         "fillers": [_filler(filler) for filler in plan.sound.fillers],
     }
 
@@ -155,6 +162,23 @@ def _gap(gap: Gap) -> dict[str, Any]:
     }
 
 
+def _loss(loss: Loss) -> dict[str, Any]:
+    return {
+        "ssrc": loss.ssrc,
+        "first": loss.first,
+        "last": loss.last,
+        "packets": loss.packets,
+        "session_ns": [loss.after_ns, loss.before_ns],
+        "cause": loss.cause.value,
+    }
+
+
+def _concealed(plan: Plan) -> int:
+    """Samples of 48 kHz that a decoder makes up from the sound before them."""
+    fillers = plan.sound.fillers if plan.sound else ()
+    return sum(filler.length for filler in fillers if filler.kind == CONCEALED)
+
+
 def _filler(filler: Filler) -> dict[str, Any]:
     return {
         "at_ms": _ms(filler.start),
@@ -176,7 +200,22 @@ def _clock(timed: TimedEpoch, plan: Plan) -> dict[str, Any]:
         "sender_reports": clock.reports,
         "session_minus_sender_ns": clock.ntp_offset_ns,
         "uncertainty_ms": round(clock.uncertainty_ns / 1e6, 3),
+        "points": [_point(timed, row, plan) for row in _bends(timed)],
     }
+
+
+def _bends(timed: TimedEpoch) -> list[int]:
+    """The packets between which the clock is a straight line: first and last, those at its knots, and both sides of each stall."""
+    ticks = timed.epoch.ticks
+    knots = np.searchsorted(ticks, timed.clock.knots[1:-1]).tolist()
+    stalls = [row for stall in timed.epoch.stalls for row in (stall.packet - 1, stall.packet)]
+    return sorted({0, len(ticks) - 1, *(min(row, len(ticks) - 1) for row in knots), *stalls})
+
+
+def _point(timed: TimedEpoch, row: int, plan: Plan) -> list[float]:
+    """RTP timestamp as sent, session_ns, file time in ms."""
+    moment_ns = timed.clock.at(int(timed.epoch.ticks[row]))
+    return [int(timed.epoch.packets["timestamp"][row]), moment_ns, _ms(plan.line.position_of(moment_ns))]
 
 
 def _ms(position: int) -> float:

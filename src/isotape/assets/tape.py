@@ -14,6 +14,8 @@ from isotape.assets.samples import KEY_FRAME, LITERAL, PACKET_REF, SAMPLE, Cause
 _SILENCE = ((960, 0xF8), (480, 0xF0), (240, 0xE8), (120, 0xE0))
 _SILENCE_BODY = b"\xff\xfe"
 STEREO = 0x04
+# The kind of filler that lets the decoder go on from the sound before.
+CONCEALED = "concealed"
 # The shortest Opus frame, 2.5 ms at 48 kHz.
 LEAST = 120
 # Samples of one frame by the TOC's configuration (RFC 6716 table 2): SILK, hybrid, CELT.
@@ -50,7 +52,7 @@ class Tape:
         """Packets without a body: the decoder goes on from the sound before. A remainder is silence."""
         start, frame = self.end, _FRAME[toc >> 3]
         self._repeat(bytes([toc & 0xFC]), frame, length // frame)
-        self._state(start, Cause.LOST, length // frame)
+        self._state(start, CONCEALED, length // frame)
         self.silence(length % frame, Cause.LOST)
 
     def rows(self) -> TrackRows:

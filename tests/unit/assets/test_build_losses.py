@@ -24,7 +24,7 @@ def test_one_percent_of_lost_sound_is_counted_and_concealed_in_place(tmp_path: P
     assert [(gap["from_ms"], gap["to_ms"], gap["packets"]) for gap in gaps] == [
         (1980 + 2000 * n, 2000 + 2000 * n, 1) for n in range(9)
     ]
-    assert [filler["packets"] for filler in made.fillers("audio", "lost")] == [1] * 9
+    assert [filler["packets"] for filler in made.fillers("audio", "concealed")] == [1] * 9
     wave, _ = listen(made.path)
     assert [round(beep, 2) for beep in beeps(wave)] == [2.0 + 2 * n for n in range(9)]
     # A concealed packet goes on from the sound before it instead of clicking.
