@@ -426,6 +426,30 @@ mod tests {
     }
 
     #[test]
+    fn a_stamp_tells_when_it_came_and_not_when_it_was_read() {
+        let (mut from, mut to) = (socket(), socket());
+        let destination = to.local_address().unwrap();
+        let apart = std::time::Duration::from_millis(20);
+        let mut is_seen_apart = || {
+            for _ in 0..2 {
+                let contents = vec![0; DATAGRAM_MIN_BYTES];
+                from.send(&mut vec![Datagram {
+                    destination,
+                    contents,
+                }]);
+                std::thread::sleep(apart);
+            }
+            let stamps: Vec<_> = receive_all(&mut to)
+                .into_iter()
+                .map(|(_, stamp, _)| stamp.unwrap())
+                .collect();
+            stamps[1].saturating_sub(stamps[0]) >= apart.as_nanos() as u64
+        };
+        // Linux begins to stamp a moment after it was asked to, and until then stamps what is read.
+        assert!((0..10).any(|_| is_seen_apart()));
+    }
+
+    #[test]
     fn datagrams_of_no_honest_size_are_counted_and_dropped() {
         let (mut from, mut to) = (socket(), socket());
         let destination = to.local_address().unwrap();
