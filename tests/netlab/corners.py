@@ -21,3 +21,6 @@ CORNERS = (
     Scenario("bursts of 20, 5 % at 80 ms", _BURSTS, loss_goal=0.0005),
     Scenario("disorder", Weather(_DISORDER, _DISORDER), "H264", loss_goal=0.0),
 )
+
+# Not a loss that anything asks for again: what comes from the new address before the peer has shown that it is its own is dropped.
+REBINDING = Scenario("rebinding", both_ways(40), rebind_at_s=4.0)

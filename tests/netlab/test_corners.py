@@ -1,7 +1,7 @@
 """Over bad networks the ledger is exact against the ground truth, the file holds what arrived, and few packets stay lost.
 
-All networks at once, a peer each, in one node. What is asserted of losses is what a sample of some thousand packets can show: that it
-would be no chance (1 in 1,000) if the goal were met. `make netlab` measures closer.
+All networks at once, a peer each, in one node; one more peer's NAT forgets it. What is asserted of losses is what a sample of some
+thousand packets can show: that it would be no chance (1 in 1,000) if the goal were met. `make netlab` measures closer.
 """
 
 import tempfile
@@ -12,7 +12,7 @@ import pytest
 from tests.kit.netlab.run import Outcome, chance_of, run
 from tests.kit.node import running_node
 from tests.kit.publisher import running_publisher
-from tests.netlab.corners import CORNERS
+from tests.netlab.corners import CORNERS, REBINDING
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow, pytest.mark.timeout(180)]
 
@@ -20,6 +20,9 @@ _SECONDS = 12.0
 _CHANCE = 0.001
 # The goal for sound and picture, at the worst frame.
 _AV_ERROR_MS = 40.0
+
+# The goal for media to be back after the network changed.
+_BACK_S = 5.0
 
 Outcomes = dict[str, Outcome]
 
@@ -29,7 +32,7 @@ async def outcomes(anyio_backend: str) -> Outcomes:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         async with running_node(folder / "node") as node, running_publisher(folder) as publisher:
-            found = await run(node, publisher, CORNERS, _SECONDS, folder)
+            found = await run(node, publisher, (*CORNERS, REBINDING), _SECONDS, folder)
     return {outcome.scenario.name: outcome for outcome in found}
 
 
@@ -56,3 +59,12 @@ async def test_few_packets_stay_lost(outcomes: Outcomes, name: str) -> None:
 @each_corner
 async def test_sound_and_picture_stay_in_step(outcomes: Outcomes, name: str) -> None:
     assert max(map(abs, outcomes[name].av_errors_ms)) <= _AV_ERROR_MS
+
+
+async def test_a_nat_that_forgets_costs_one_gap_of_its_length(outcomes: Outcomes) -> None:
+    outcome = outcomes[REBINDING.name]
+    # Media from an address that has not shown whose it is is refused: it was given, and rightly is not kept.
+    assert [problem for problem in outcome.problems if "given to the server and are not kept" not in problem] == []
+    for track in outcome.tracks.values():
+        assert track.counts.lost > 0
+        assert track.silence_s <= _BACK_S

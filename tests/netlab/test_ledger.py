@@ -77,8 +77,20 @@ def stated() -> dict[str, Any]:
         {"from_ms": 1200.0, "to_ms": 1220.0, "cause": "lost", "packets": 1},
     ]
     counts = {"expected": 100, "received": 96, "recovered": 1, "lost": 3, "duplicates": 0, "late": 1}
-    clock = [{"timestamp": 0, "from_ms": 0.0}]
-    return {"kind": "audio", "packets": counts, "gaps": gaps, "clock": clock}
+    losses = [loss(10, 11), loss(60, 60)]
+    clock = [{"timestamp": 0, "from_ms": 0.0, "session_ns": [1, 99 * 20 * _MS + 1]}]
+    return {"kind": "audio", "packets": counts, "gaps": gaps, "losses": losses, "clock": clock}
+
+
+def loss(first: int, last: int) -> dict[str, Any]:
+    return {
+        "ssrc": _SSRC,
+        "first": (_FIRST + first) % 65_536,
+        "last": (_FIRST + last) % 65_536,
+        "packets": last - first + 1,
+        "session_ns": [(first - 1) * 20 * _MS + 1, (last + 1) * 20 * _MS + 1],
+        "cause": "lost",
+    }
 
 
 @pytest.fixture
@@ -143,3 +155,24 @@ def test_a_wrong_count_in_the_sidecar_is_found(honest: Evidence, name: str) -> N
 def test_a_wrong_gap_is_found(honest: Evidence, gap: int, field: str, value: float | str, problem: str) -> None:
     honest.stated["gaps"][gap][field] = value
     assert any(problem in one for one in compare(honest).problems)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "problem"),
+    [
+        ("first", 65_509, "not the 2 runs"),
+        ("last", 65_512, "not the 2 runs"),
+        ("packets", 3, "not the 2 runs"),
+        ("ssrc", 9, "of source 9"),
+        ("cause", "server", "is laid to server"),
+        ("session_ns", [0, 300 * _MS], "stands 60.0 ms off"),
+    ],
+)
+def test_a_wrong_loss_is_found(honest: Evidence, field: str, value: object, problem: str) -> None:
+    honest.stated["losses"][0][field] = value
+    assert any(problem in one for one in compare(honest).problems), compare(honest).problems
+
+
+def test_a_loss_that_is_not_stated_is_found(honest: Evidence) -> None:
+    del honest.stated["losses"][1]
+    assert any("1 losses that are not the 2 runs" in one for one in compare(honest).problems)

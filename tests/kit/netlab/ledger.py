@@ -38,6 +38,11 @@ class Evidence:
     log: TrackLog
     stated: Json
 
+    @property
+    def rate(self) -> int:
+        """Of the RTP clock."""
+        return 48_000 if self.stated["kind"] == "audio" else 90_000
+
 
 @dataclass(frozen=True)
 class Counts:
@@ -54,12 +59,13 @@ class Counts:
 @dataclass(frozen=True)
 class Ledger:
     """The findings. `missed` packets were not carried when first sent; `outside` were sent before the first or after the last one seen;
-    `repeats` were carried beside what the journal kept."""
+    `repeats` were carried beside what the journal kept; silence_s is the longest time between two arrivals."""
 
     counts: Counts
     missed: int
     outside: int
     repeats: int
+    silence_s: float
     problems: list[str] = field(default_factory=list)
 
     @property
@@ -86,13 +92,16 @@ def compare(evidence: Evidence) -> Ledger:
     problems += _carriage_problems(evidence, kept, carried)
     counts = _count(kept)
     problems += _count_problems(counts, evidence.stated["packets"])
-    problems += _gap_problems(evidence, kept)
+    missing = _missing(kept)
+    problems += _loss_problems(evidence, missing)
+    problems += _gap_problems(evidence, missing)
     missed = [first for first in _first_fates(evidence).values() if first is not Fate.GIVEN]
     return Ledger(
         counts=counts,
         missed=len(missed) + sum(packet.lost for packet in evidence.sent),
         outside=len(evidence.sent) - counts.expected,
         repeats=len(carried) - len(kept.once - kept.repaired),
+        silence_s=float(np.diff(evidence.log.packets["arrival_ns"]).max(initial=0)) / 1e9,
         problems=problems,
     )
 
@@ -212,9 +221,39 @@ def _count_problems(counts: Counts, stated: Json) -> Iterator[str]:
         yield f"sidecar: the ledger does not add up: {stated}"
 
 
-def _gap_problems(evidence: Evidence, kept: _Kept) -> Iterator[str]:
+def _missing(kept: _Kept) -> list[int]:
+    return [place for place in range(min(kept.once), max(kept.once)) if place not in kept.once] if kept.once else []
+
+
+def _loss_problems(evidence: Evidence, missing: list[int]) -> Iterator[str]:
+    """The losses are exactly the runs of missing packets, between the moments of their neighbours."""
+    gone = set(missing)
+    starts = [place for place in missing if place - 1 not in gone]
+    ends = [place for place in missing if place + 1 not in gone]
+    runs = list(zip(starts, ends, strict=True))
+    stated = evidence.stated["losses"]
+    named = [(evidence.sent[start].sequence, evidence.sent[end].sequence, end - start + 1) for start, end in runs]
+    if [(loss["first"], loss["last"], loss["packets"]) for loss in stated] != named:
+        yield f"sidecar: {len(stated)} losses that are not the {len(runs)} runs of missing packets"
+        return
+    for (start, end), loss in zip(runs, stated, strict=True):
+        if (loss["ssrc"], loss["cause"]) != (evidence.sent[0].ssrc, "lost"):
+            yield f"sidecar: loss {loss['first']} is laid to {loss['cause']} of source {loss['ssrc']}"
+        for place, moment_ns in zip((start - 1, end + 1), loss["session_ns"], strict=True):
+            off_ms = (moment_ns - _session_ns(evidence, place)) / 1e6
+            if abs(off_ms) > _EDGE_MS:
+                yield f"sidecar: loss {loss['first']}: its neighbour stands {off_ms:.1f} ms off"
+
+
+def _session_ns(evidence: Evidence, place: int) -> float:
+    """When a packet was captured on the session's clock: the sender's own never stands or jumps, so counted from the first packet."""
+    clock = evidence.stated["clock"][0]
+    ticks = (evidence.sent[place].timestamp - clock["timestamp"]) % (1 << 32)
+    return float(clock["session_ns"][0] + ticks * 1e9 / evidence.rate)
+
+
+def _gap_problems(evidence: Evidence, missing: list[int]) -> Iterator[str]:
     """The gaps, in order, name exactly the missing packets: their number and their time."""
-    missing = [place for place in range(min(kept.once), max(kept.once)) if place not in kept.once] if kept.once else []
     gaps = [gap for gap in evidence.stated["gaps"] if gap["packets"]]
     stated = sum(gap["packets"] for gap in gaps)
     if stated != len(missing):
@@ -238,13 +277,10 @@ def _one_gap_problems(evidence: Evidence, gap: Json, missing: list[int]) -> Iter
 
 
 def _file_ms(evidence: Evidence, place: int) -> float:
-    """File time of a packet by its RTP timestamp, from the stretch of the clock it belongs to."""
-    rate = 48_000 if evidence.stated["kind"] == "audio" else 90_000
-    since = [
-        ((evidence.sent[place].timestamp - clock["timestamp"]) % (1 << 32), clock) for clock in evidence.stated["clock"]
-    ]
-    ticks, clock = min(since, key=lambda one: one[0])
-    return float(clock["from_ms"] + ticks * 1000 / rate)
+    """File time of a packet, likewise counted from the first one."""
+    clock = evidence.stated["clock"][0]
+    ticks = (evidence.sent[place].timestamp - clock["timestamp"]) % (1 << 32)
+    return float(clock["from_ms"] + ticks * 1000 / evidence.rate)
 
 
 def _few(evidence: Evidence, places: set[int]) -> str:

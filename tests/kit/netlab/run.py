@@ -32,7 +32,10 @@ _LOOK_EVERY_S = 0.1
 
 @dataclass(frozen=True)
 class Scenario:
-    """A path and what is sent over it. loss_goal is the share of packets that may stay lost, None where there is no goal."""
+    """A path and what is sent over it.
+
+    loss_goal is the share of packets that may stay lost, None where there is no goal. At rebind_at_s a NAT on the path forgets the peer.
+    """
 
     name: str
     weather: Weather
@@ -40,6 +43,7 @@ class Scenario:
     video_kbps: int = 2000
     loss_goal: float | None = None
     seed: int = 1
+    rebind_at_s: float | None = None
 
     @property
     def calm(self) -> Weather:
@@ -84,7 +88,7 @@ async def run(
         for call, one in zip(calls, footage, strict=True):
             call.footage = one
             await _begin(call)
-        await asyncio.sleep(seconds)
+        await asyncio.gather(*(_last(call, seconds) for call in calls))
         await asyncio.gather(*(_settle(call) for call in calls))
         sent = await publisher.all_sent()
         for call in calls:
@@ -126,6 +130,16 @@ async def _begin(call: _Call) -> None:
     assert call.client.route is not None
     await call.client.route.change(call.scenario.weather)
     await call.peer.start(**{kind: {"file": str(one.clip), "loop": True} for kind, one in call.footage.items()})
+
+
+async def _last(call: _Call, seconds: float) -> None:
+    """Lets the call go on for so long, whatever happens in it."""
+    until_then = call.scenario.rebind_at_s
+    if until_then is not None:
+        assert call.client.route is not None
+        await asyncio.sleep(until_then)
+        await call.client.route.rebind()
+    await asyncio.sleep(seconds - (until_then or 0.0))
 
 
 async def _settle(call: _Call) -> None:
