@@ -169,6 +169,7 @@ async def live_server(
         await server.rooms.close()
     finally:
         # After an exception nothing is sealed, as after a crash; the next start in the same folder finds it so.
+        await server.rooms._pulse.close()
         await signalling.close()
         await server.engine.close()
         await server.database.close()

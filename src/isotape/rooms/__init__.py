@@ -9,6 +9,7 @@ field name of the client protocol.
 import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from datetime import datetime
 from weakref import WeakValueDictionary
 
 from sqlalchemy.exc import IntegrityError
@@ -29,8 +30,9 @@ from isotape.rooms.chores import Chores
 from isotape.rooms.live import LeaveReason, Listener, LivePeer, LiveRoom, RecordingState, TrackChanges
 from isotape.rooms.mark import RedMark
 from isotape.rooms.parts import RoomsParts
+from isotape.rooms.pulse import Pulse
 from isotape.rooms.recorder import JOURNALS, Ending, Recorder, insist
-from isotape.rooms.restore import Restored, read_open_sessions, read_stranded
+from isotape.rooms.restore import Restored, last_sign, read_open_sessions, read_stranded
 from isotape.rooms.rights import check_publishing
 from isotape.rooms.seats import Entry, Joining, Seat
 
@@ -62,6 +64,7 @@ class Rooms:
         self._rooms: dict[RoomId, LiveRoom] = {}
         self._seats: dict[PeerId, Seat] = {}
         self._doors: WeakValueDictionary[RoomId, asyncio.Lock] = WeakValueDictionary()
+        self._pulse = Pulse(parts.data_dir, parts.clock)
         self._closing = False
 
     # -- looking
@@ -308,6 +311,7 @@ class Rooms:
     def socket_changed(self, seat: Seat, connected: bool) -> None:
         """The Peer's socket came or went."""
         seat.peer.has_socket = connected
+        seat.peer.last_sign = None
         self._watch(seat)
 
     def media_changed(self, peer_id: PeerId, connection: Connection, connected: bool) -> None:
@@ -315,6 +319,7 @@ class Rooms:
         seat = self._seats.get(peer_id)
         if seat is not None and connection == "publish":
             seat.peer.has_media = connected
+            seat.peer.last_sign = None
             self._watch(seat)
 
     def _watch(self, seat: Seat) -> None:
@@ -339,7 +344,8 @@ class Rooms:
         async with seat.peer.lock:
             if not seat.peer.is_in:
                 return
-            seat.peer.peer = replace(seat.peer.peer, state=PeerState.LEFT, left_at=self._parts.clock.now())
+            left_at = seat.peer.last_sign or self._parts.clock.now()
+            seat.peer.peer = replace(seat.peer.peer, state=PeerState.LEFT, left_at=left_at)
             self._vacate(seat)
             self._listener.peer_left(seat.room, seat.peer, reason)
             ending = await self._recorder.end(seat.peer, str(reason))
@@ -376,9 +382,11 @@ class Rooms:
         self._listener.session_closed(room.session.id)
 
     async def _close_session(self, tx: Tx, room: LiveRoom) -> None:
-        now = self._parts.clock.now()
-        await sessions.close(tx, room.session.id, now)
-        ended = replace(room.session, state=SessionState.CLOSED, ended_at=now)
+        """A Session ends with its last leave, which after a crash is before now."""
+        leaves = [peer.left_at for peer in await peers.of_sessions(tx, [room.session.id]) if peer.left_at is not None]
+        ended_at = max(leaves, default=room.session.created_at)
+        await sessions.close(tx, room.session.id, ended_at)
+        ended = replace(room.session, state=SessionState.CLOSED, ended_at=ended_at)
         await self._parts.events.append(tx, SessionClosed(room.room, ended))
 
     async def _forget_media(self, seat: Seat) -> None:
@@ -429,15 +437,17 @@ class Rooms:
     async def restore(self) -> None:
         """Takes up the Sessions that the last stop or crash left open. Their Peers have the grace to come back."""
         await self._recorder.end_left_open(await read_stranded(self._parts))
+        alive_at = self._pulse.last()
         for restored in await read_open_sessions(self._parts):
-            await self._restore(restored)
+            await self._restore(restored, alive_at)
+        self._pulse.begin(self.has_sessions)
 
-    async def _restore(self, restored: Restored) -> None:
+    async def _restore(self, restored: Restored, alive_at: datetime | None) -> None:
         room = restored.room
         self._rooms[room.room.id] = room
         for peer in restored.peers:
             self._take_seat(Seat(room, peer))
-        await self._recorder.end_left_open(restored.unended)
+        reports = await self._recorder.end_left_open(restored.unended)
         if not restored.peers:
             async with self._parts.database.begin() as tx:
                 await self._close_session(tx, room)
@@ -445,6 +455,7 @@ class Rooms:
             return
         self._start_recording(room)
         for peer in restored.peers:
+            peer.last_sign = last_sign(peer, restored.unended, reports, alive_at)
             self._watch(Seat(room, peer))
         log.info("session taken up again", session=room.session.id, room=room.room.id, peers=len(restored.peers))
 
@@ -457,6 +468,7 @@ class Rooms:
         for seat in list(self._seats.values()):
             self._chores.spawn(self._leave(seat, LeaveReason.SERVER), f"leave of {seat.peer.id}")
         await self._chores.close(_CLOSE_WITHIN_S)
+        await self._pulse.close()
 
     def _door(self, room_id: RoomId) -> asyncio.Lock:
         door = self._doors.get(room_id)

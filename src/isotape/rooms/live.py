@@ -7,6 +7,7 @@ are in db/.
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
@@ -39,8 +40,8 @@ class LivePeer:
     """A Peer in its room.
 
     has_socket and has_media say what of its connections stands; with neither, `farewell` runs and removes it when the
-    grace is over. in_engine is False after a restart until its client offers again. `lock` orders everything that
-    changes its tracks.
+    grace is over. in_engine is False after a restart until its client offers again; last_sign is when it was last known to
+    be there, until it is back. `lock` orders everything that changes its tracks.
     """
 
     peer: Peer
@@ -55,6 +56,7 @@ class LivePeer:
     journals: dict[TrackId, JournalId] = field(default_factory=dict)
     parts: dict[StreamId, int] = field(default_factory=dict)
     farewell: asyncio.TimerHandle | None = None
+    last_sign: datetime | None = None
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property

@@ -104,8 +104,10 @@ class Recorder:
             over = self._finish(self._sealings(peer, ended, "unpublished"), decision.finished)
             self._chores.spawn(over, f"end of tracks of {peer.id}")
 
-    async def _finish(self, sealings: Sequence[Sealing], over: Sequence[AssetId]) -> None:
-        await self.commit(await self._seal(sealings, over))
+    async def _finish(self, sealings: Sequence[Sealing], over: Sequence[AssetId]) -> Ending:
+        ending = await self._seal(sealings, over)
+        await self.commit(ending)
+        return ending
 
     async def end(self, peer: LivePeer, reason: str) -> Ending:
         """Seals all of the peer's journals. `record` then makes it so in the rows."""
@@ -115,12 +117,13 @@ class Recorder:
         peer.assets = ()
         return await self._seal(sealings, over)
 
-    async def end_left_open(self, unended: Unended) -> None:
+    async def end_left_open(self, unended: Unended) -> Mapping[JournalId, SealReport]:
         """After a start: seals the journals of the last run, which this engine does not hold, and ends what is over."""
+        if not unended.journals and not unended.assets:
+            return {}
         engine, data_dir = self._parts.engine, self._parts.data_dir
         left = [Sealing(engine, journal.id, data_dir / journal.folder, "recovered") for journal in unended.journals]
-        if left or unended.assets:
-            await self._finish(left, unended.assets)
+        return (await self._finish(left, unended.assets)).reports
 
     async def commit(self, ending: Ending) -> None:
         """`record` in a transaction of its own."""

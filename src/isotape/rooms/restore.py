@@ -6,14 +6,17 @@ at once.
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
+from isotape.clock import from_millis
 from isotape.db import assets, journals, peers, sessions
 from isotape.db import rooms as room_rows
 from isotape.db import templates as template_rows
 from isotape.db.engine import Tx
-from isotape.ids import AssetId, StreamId
+from isotape.engine import SealReport
+from isotape.ids import AssetId, JournalId, StreamId
 from isotape.model import Asset, AssetState, Journal, JournalState, Session
 from isotape.recording import OpenAsset
 from isotape.rooms.live import LivePeer, LiveRoom
@@ -86,3 +89,14 @@ def _peer(row: peers.PeerRow, known: Sequence[Asset], sources: dict[AssetId, str
         parts[asset.stream_id] = max(parts[asset.stream_id], asset.part)
     live.parts = dict(parts)
     return live
+
+
+def last_sign(
+    peer: LivePeer, left_open: Unended, reports: Mapping[JournalId, SealReport], alive_at: datetime | None
+) -> datetime:
+    """When a Peer was last known to be there: its last media, or the last moment at which the last run is known to have served it."""
+    own = [
+        reports[journal.id] for journal in left_open.journals if journal.peer_id == peer.id and journal.id in reports
+    ]
+    media = [from_millis(report.last_arrival_ns // 1_000_000) for report in own if report.last_arrival_ns is not None]
+    return max([peer.peer.joined_at, *media, *([alive_at] if alive_at else [])])
