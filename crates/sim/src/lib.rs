@@ -56,10 +56,13 @@ pub mod clip;
 mod error;
 mod link;
 mod peer;
+mod plain;
 pub mod protocol;
 mod publisher;
 mod track;
 mod truth;
 
 pub use error::{Error, Result};
+pub use link::is_rtp;
+pub use plain::PlainSession;
 pub use publisher::{Publisher, Waiting};

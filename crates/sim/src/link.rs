@@ -138,13 +138,10 @@ impl Link {
     }
 
     fn send(&mut self, datagram: &[u8], destination: SocketAddr) -> Result<()> {
-        let is_rtp = datagram.len() > 1
-            && FIRST_BYTES_OF_RTP.contains(&datagram[0])
-            && !RTCP_TYPES.contains(&datagram[1]);
         let lost = self
             .losses
             .as_mut()
-            .is_some_and(|losses| is_rtp && losses.random.fraction() < losses.fraction);
+            .is_some_and(|losses| is_rtp(datagram) && losses.random.fraction() < losses.fraction);
         if lost {
             self.datagrams_lost += 1;
             return Ok(());
@@ -207,6 +204,13 @@ impl Link {
         let media = self.rtc.media(mid)?;
         media.remote_pts().iter().copied().find(is_codec)
     }
+}
+
+/// Whether a datagram on a port that carries everything is RTP.
+pub fn is_rtp(datagram: &[u8]) -> bool {
+    datagram.len() > 1
+        && FIRST_BYTES_OF_RTP.contains(&datagram[0])
+        && !RTCP_TYPES.contains(&datagram[1])
 }
 
 /// Long enough ahead that it is no deadline.

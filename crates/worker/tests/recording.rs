@@ -36,6 +36,14 @@ fn numbered(n: u32) -> Vec<u8> {
     payload
 }
 
+/// A client that is connected and sends a camera as `track`, recorded in the journal `j-cam`.
+fn alice_with_camera(root: &Path, server: &mut Server, track: &str) -> Client {
+    let mut alice = Client::new("alice");
+    alice.join(server, "room", &[("video", track, journal(root, "j-cam"))]);
+    connect(server, &mut [&mut alice]);
+    alice
+}
+
 #[test]
 fn a_publisher_is_recorded_and_seen_by_the_other_peer() {
     let root = folder("recorded");
@@ -114,13 +122,7 @@ fn a_publisher_is_recorded_and_seen_by_the_other_peer() {
 fn lost_packets_are_asked_for_again_and_recorded() {
     let root = folder("lossy");
     let mut server = Server::start_with(&root, &["VP8"]);
-    let mut alice = Client::new("alice");
-    alice.join(
-        &mut server,
-        "room",
-        &[("video", "cam", journal(&root, "j-cam"))],
-    );
-    connect(&mut server, &mut [&mut alice]);
+    let mut alice = alice_with_camera(&root, &mut server, "cam");
     for n in 0..300 {
         // A loss at the very end shows only when something follows.
         alice.publish.lose_every = (n < 290).then_some(10);
@@ -254,24 +256,12 @@ fn the_answer_takes_our_codec_order_and_asks_for_lost_audio() {
 fn a_client_with_a_new_connection_goes_on_in_the_same_journal() {
     let root = folder("renewed");
     let mut server = Server::start_with(&root, &["VP8"]);
-    let mut alice = Client::new("alice");
-    alice.join(
-        &mut server,
-        "room",
-        &[("video", "cam", journal(&root, "j-cam"))],
-    );
-    connect(&mut server, &mut [&mut alice]);
+    let mut alice = alice_with_camera(&root, &mut server, "cam");
     alice.send("cam", Codec::Vp8, numbered(1));
     run(&mut server, &mut [&mut alice], |server, _| {
         server.engine.metrics()["received_packets"] == 1
     });
-    let mut again = Client::new("alice");
-    again.join(
-        &mut server,
-        "room",
-        &[("video", "cam-2", journal(&root, "j-cam"))],
-    );
-    connect(&mut server, &mut [&mut again]);
+    let mut again = alice_with_camera(&root, &mut server, "cam-2");
     again.send("cam-2", Codec::Vp8, numbered(2));
     run(&mut server, &mut [&mut again], |server, _| {
         server.engine.metrics()["received_packets"] == 2
@@ -294,7 +284,7 @@ fn texts_go_both_ways_on_the_data_channel() {
     let id = alice.subscribe.channel.unwrap();
     alice
         .subscribe
-        .rtc
+        .rtc()
         .channel(id)
         .unwrap()
         .write(false, b"{\"ask\":1}")

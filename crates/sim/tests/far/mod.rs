@@ -1,18 +1,17 @@
 //! The other end: a plain str0m session in its own thread, which notes what arrives.
 
-use std::net::{SocketAddr, UdpSocket};
 use std::sync::mpsc::{self, Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
+use isotape_sim::PlainSession;
 use sha2::{Digest, Sha256};
 use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
 use str0m::channel::ChannelId;
 use str0m::format::Codec;
 use str0m::media::{Direction, MediaKind, Mid};
-use str0m::net::{Protocol, Receive};
 use str0m::rtp::RtpWrite;
-use str0m::{Candidate, Event, Input, Output, Rtc};
+use str0m::{Event, Rtc};
 
 /// How long any one condition may take on a loaded machine.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -36,9 +35,7 @@ pub struct Far {
 }
 
 struct Session {
-    rtc: Rtc,
-    socket: UdpSocket,
-    address: SocketAddr,
+    plain: PlainSession,
     arrived: Vec<Arrived>,
     /// Of each SSRC: its clock rate and its last sender report, seconds and RTP time.
     reports: Vec<(u32, f64, f64, u32)>,
@@ -65,7 +62,7 @@ impl Far {
     pub fn answer(&self, offer: &str) -> String {
         let offer = SdpOffer::from_sdp_string(offer).unwrap();
         self.order(move |session| {
-            let answer = session.rtc.sdp_api().accept_offer(offer).unwrap();
+            let answer = session.plain.rtc.sdp_api().accept_offer(offer).unwrap();
             session.turn();
             answer.to_sdp_string()
         })
@@ -91,7 +88,7 @@ impl Far {
 
     pub fn offer(&self) -> String {
         self.order(|session| {
-            let mut api = session.rtc.sdp_api();
+            let mut api = session.plain.rtc.sdp_api();
             session.channel = Some(api.add_channel("ion-sfu".to_owned()));
             let (stream, track) = (Some("far-stream".to_owned()), Some("far-track".to_owned()));
             let direction = Direction::SendOnly;
@@ -106,25 +103,22 @@ impl Far {
         let answer = SdpAnswer::from_sdp_string(answer).unwrap();
         self.order(move |session| {
             let pending = session.pending.take().unwrap();
-            session
-                .rtc
-                .sdp_api()
-                .accept_answer(pending, answer)
-                .unwrap();
+            let api = session.plain.rtc.sdp_api();
+            api.accept_answer(pending, answer).unwrap();
         });
     }
 
     pub fn send_video(&self, packets: u64) {
         self.order(move |session| {
             let mid = session.sending.unwrap();
-            let params = session.rtc.codec_config().params();
+            let params = session.plain.rtc.codec_config().params();
             let pt = params
                 .iter()
                 .find(|p| p.spec().codec == Codec::Vp8)
                 .unwrap()
                 .pt();
             for number in 0..packets {
-                let mut api = session.rtc.direct_api();
+                let mut api = session.plain.rtc.direct_api();
                 let stream = api.stream_tx_by_mid(mid, None).unwrap();
                 let write =
                     RtpWrite::new(pt, (100 + number).into(), 0, Instant::now(), vec![1; 50]);
@@ -137,7 +131,7 @@ impl Far {
     /// False while the channel is not open.
     pub fn say(&self, text: &'static str) -> bool {
         self.order(move |session| {
-            let channel = session.channel.and_then(|id| session.rtc.channel(id));
+            let channel = session.channel.and_then(|id| session.plain.rtc.channel(id));
             channel.is_some_and(|mut channel| channel.write(false, text.as_bytes()).unwrap())
         })
     }
@@ -150,18 +144,8 @@ impl Far {
 
 /// Ends when nobody gives orders any more.
 fn run(orders: &Receiver<Order>) {
-    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    socket.set_nonblocking(true).unwrap();
-    let address = socket.local_addr().unwrap();
-    let mut rtc = Rtc::builder()
-        .set_ice_lite(true)
-        .set_rtp_mode(true)
-        .build(Instant::now());
-    rtc.add_local_candidate(Candidate::host(address, "udp").unwrap());
     let mut session = Session {
-        rtc,
-        socket,
-        address,
+        plain: PlainSession::new(Rtc::builder().set_ice_lite(true)),
         arrived: Vec::new(),
         reports: Vec::new(),
         pending: None,
@@ -181,31 +165,8 @@ fn run(orders: &Receiver<Order>) {
 
 impl Session {
     fn turn(&mut self) {
-        let mut buffer = [0; 2048];
-        while let Ok((length, source)) = self.socket.recv_from(&mut buffer) {
-            let receive = Receive::new(Protocol::Udp, source, self.address, &buffer[..length]);
-            let input = Input::Receive(Instant::now(), receive.unwrap());
-            self.rtc.handle_input(input).unwrap();
-            self.drain();
-        }
-        self.rtc
-            .handle_input(Input::Timeout(Instant::now()))
-            .unwrap();
-        self.drain();
-    }
-
-    fn drain(&mut self) {
-        loop {
-            match self.rtc.poll_output().unwrap() {
-                Output::Timeout(_) => return,
-                Output::Transmit(transmit) => {
-                    let sent = self
-                        .socket
-                        .send_to(&transmit.contents, transmit.destination);
-                    sent.unwrap();
-                }
-                Output::Event(event) => self.note(event),
-            }
+        for event in self.plain.turn(|_| true) {
+            self.note(event);
         }
     }
 

@@ -3,17 +3,16 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
-use std::net::{SocketAddr, UdpSocket};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use isotape_sim::{PlainSession, is_rtp};
 use isotape_worker::{Engine, EngineConfig};
 use serde_json::{Value, json};
 use str0m::change::{SdpAnswer, SdpOffer};
 use str0m::media::{Direction, MediaKind, Mid};
-use str0m::net::{Protocol, Receive};
 use str0m::rtp::{ExtensionValues, RtpPacket, RtpWrite};
-use str0m::{Candidate, Event, Input, Output, Rtc};
+use str0m::{Event, Rtc};
 
 /// How long any one condition may take on a loaded machine.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -96,9 +95,7 @@ impl Server {
 
 /// One PeerConnection of the client.
 pub struct Session {
-    pub rtc: Rtc,
-    socket: UdpSocket,
-    address: SocketAddr,
+    plain: PlainSession,
     pub packets: Vec<RtpPacket>,
     pub texts: Vec<String>,
     pub channel: Option<str0m::channel::ChannelId>,
@@ -110,15 +107,8 @@ pub struct Session {
 
 impl Session {
     pub fn new() -> Self {
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        socket.set_nonblocking(true).unwrap();
-        let address = socket.local_addr().unwrap();
-        let mut rtc = Rtc::builder().set_rtp_mode(true).build(Instant::now());
-        rtc.add_local_candidate(Candidate::host(address, "udp").unwrap());
         Self {
-            rtc,
-            socket,
-            address,
+            plain: PlainSession::new(Rtc::builder()),
             packets: Vec::new(),
             texts: Vec::new(),
             channel: None,
@@ -128,54 +118,33 @@ impl Session {
         }
     }
 
-    /// Sends and receives what is there now.
-    pub fn turn(&mut self) {
-        let mut buffer = [0; 2000];
-        while let Ok((length, source)) = self.socket.recv_from(&mut buffer) {
-            let received = Receive::new(Protocol::Udp, source, self.address, &buffer[..length]);
-            if let Ok(received) = received {
-                self.rtc
-                    .handle_input(Input::Receive(Instant::now(), received))
-                    .unwrap();
-                self.drain();
-            }
-        }
-        self.rtc
-            .handle_input(Input::Timeout(Instant::now()))
-            .unwrap();
-        self.drain();
+    pub fn rtc(&mut self) -> &mut Rtc {
+        &mut self.plain.rtc
     }
 
-    fn drain(&mut self) {
-        loop {
-            match self.rtc.poll_output().unwrap() {
-                Output::Timeout(_) => return,
-                Output::Transmit(transmit) => {
-                    let is_rtp = transmit
-                        .contents
-                        .first()
-                        .is_some_and(|byte| (128..192).contains(byte))
-                        && !(192..224).contains(&transmit.contents[1]);
-                    self.sent += u64::from(is_rtp);
-                    let is_lost = is_rtp
-                        && self
-                            .lose_every
-                            .is_some_and(|every| self.sent.is_multiple_of(every));
-                    if !is_lost {
-                        self.socket
-                            .send_to(&transmit.contents, transmit.destination)
-                            .unwrap();
-                    }
-                }
-                Output::Event(Event::RtpPacket(packet)) => self.packets.push(packet),
-                Output::Event(Event::ChannelOpen(id, _)) => self.channel = Some(id),
-                Output::Event(Event::ChannelData(data)) => {
+    /// Sends and receives what is there now.
+    pub fn turn(&mut self) {
+        let (sent, lose_every) = (&mut self.sent, self.lose_every);
+        let happened = self.plain.turn(|datagram| {
+            *sent += u64::from(is_rtp(datagram));
+            let is_chosen = lose_every.is_some_and(|every| sent.is_multiple_of(every));
+            !(is_rtp(datagram) && is_chosen)
+        });
+        for event in happened {
+            match event {
+                Event::RtpPacket(packet) => self.packets.push(packet),
+                Event::ChannelOpen(id, _) => self.channel = Some(id),
+                Event::ChannelData(data) => {
                     self.texts.push(String::from_utf8(data.data).unwrap());
                 }
-                Output::Event(Event::KeyframeRequest(_)) => self.key_frames_asked += 1,
-                Output::Event(_) => {}
+                Event::KeyframeRequest(_) => self.key_frames_asked += 1,
+                _ => {}
             }
         }
+    }
+
+    pub fn is_connected(&self) -> bool {
+        self.plain.rtc.is_connected()
     }
 }
 
@@ -214,7 +183,7 @@ impl Client {
         tracks: &[(&'static str, &str, Value)],
     ) -> String {
         server.ok(json!({"command": "add_peer", "room": room, "peer": self.peer}));
-        let mut api = self.publish.rtc.sdp_api();
+        let mut api = self.publish.rtc().sdp_api();
         api.add_channel("ion-sfu".into());
         let offer = api_apply(api);
         let mut answer = self.negotiate(server, offer);
@@ -231,7 +200,7 @@ impl Client {
         track_id: &str,
         journal: Value,
     ) -> String {
-        let mut api = self.publish.rtc.sdp_api();
+        let mut api = self.publish.rtc().sdp_api();
         let media = if kind == "audio" {
             MediaKind::Audio
         } else {
@@ -263,7 +232,7 @@ impl Client {
             .position(|source| source.track_id == track_id)
             .unwrap();
         let source = self.sources.remove(at);
-        let mut api = self.publish.rtc.sdp_api();
+        let mut api = self.publish.rtc().sdp_api();
         api.set_direction(source.mid, Direction::Inactive);
         let offer = api_apply(api);
         self.negotiate(server, offer);
@@ -289,7 +258,7 @@ impl Client {
         let text = answer["sdp"].as_str().unwrap().to_owned();
         let answer = SdpAnswer::from_sdp_string(&text).unwrap();
         self.publish
-            .rtc
+            .rtc()
             .sdp_api()
             .accept_answer(pending, answer)
             .unwrap();
@@ -305,7 +274,7 @@ impl Client {
         {
             let text = event["sdp"].as_str().unwrap().to_owned();
             let offer = SdpOffer::from_sdp_string(&text).unwrap();
-            let answer = self.subscribe.rtc.sdp_api().accept_offer(offer).unwrap();
+            let answer = self.subscribe.rtc().sdp_api().accept_offer(offer).unwrap();
             server.ok(
                 json!({"command": "subscribe_answer", "peer": peer, "sdp": answer.to_sdp_string()}),
             );
@@ -326,7 +295,7 @@ impl Client {
             .iter_mut()
             .find(|source| source.track_id == track_id)
             .unwrap();
-        let rtc = &mut self.publish.rtc;
+        let rtc = self.publish.rtc();
         let pt = {
             let media = rtc.media(source.mid).unwrap();
             let agreed = rtc.codec_config().params().iter();
@@ -398,7 +367,7 @@ pub fn connect(server: &mut Server, clients: &mut [&mut Client]) {
     run(server, clients, |_, clients| {
         clients
             .iter()
-            .all(|client| client.publish.rtc.is_connected() && client.subscribe.rtc.is_connected())
+            .all(|client| client.publish.is_connected() && client.subscribe.is_connected())
     });
 }
 
