@@ -55,6 +55,7 @@ async def test_the_mark_stays_failed_while_the_disk_says_so_again_and_again(tmp_
             for _ in range(10):
                 live.rooms.journal_failed(journal_id, "fdatasync: input/output error")
                 await grown(live)
+                await until(lambda: marks(alice.client))
                 assert marks(alice.client) == ["failed"]
             await until(lambda: marks(alice.client) == ["failed", "started"])
             await alice.leave()
