@@ -66,7 +66,7 @@ bench: setup  ## the measurements that docs/measured.md quotes, each beside its 
 	$(PY) -m bench $(BENCH)
 
 .PHONY: netlab
-netlab: setup  ## packets lost over bad networks, and is the ledger exact (12 minutes; NETLAB=--quick: 4)
+netlab: setup  ## packets lost over bad networks, and is the ledger exact (25 minutes; NETLAB=--quick: 5)
 	$(PY) scripts/netlab $(NETLAB)
 
 ##@ Build
@@ -80,7 +80,7 @@ wheel: .build/wheel  ## build the wheel into dist/ without installing it
 
 .PHONY: sdist
 sdist: .build/python.stamp .build/web.stamp .build/crates.stamp .build/licences.stamp  ## build the source archive, with the patched crate and the built pages inside
-	$(VENV)/bin/maturin sdist --quiet --out dist
+	$(VENV)/bin/maturin sdist --out dist
 
 .PHONY: lock
 lock: .build/python.stamp  ## resolve requirements.lock, package-lock.json and Cargo.lock anew within the declared ranges
