@@ -167,10 +167,11 @@ def record(
     twice: float = 0.0,
     repaired: frozenset[int] = frozenset(),
     raw: Sequence[tuple[float, int, bytes]] = (),
+    layers: Sequence[Source] = (),
 ) -> Path:
     """Writes the journal of a Source.
 
-    `twice` is the share of packets that arrive again, `repaired` are the numbers of those that came by retransmission, `raw` are more
+    `layers` are further SSRCs of the same Track, `twice` is the share of packets that arrive again, `repaired` are the numbers of those that came by retransmission, `raw` are more
     records (time, type, payload).
     """
     network = network or Network()
@@ -185,6 +186,8 @@ def record(
         *((_at(at_s), partial(writer.note, MUTE, content={"muted": muted})) for at_s, muted in source.mutes),
         *_packets(writer, source, network, twice, repaired),
         *_reports(writer, source, network),
+        *(entry for layer in layers for entry in _packets(writer, layer, network, twice, repaired)),
+        *(entry for layer in layers for entry in _reports(writer, layer, network)),
         *((_at(at_s), partial(writer.note, kind, content=content)) for at_s, kind, content in source.notes),
         *((_at(at_s), partial(writer.append, kind, payload=payload)) for at_s, kind, payload in raw),
     ]

@@ -55,6 +55,8 @@ def cause_of_loss(log: TrackLog, after_ns: int, until_ns: int) -> Cause:
 def cause_between(logs: Sequence[TrackLog], before: Epoch, after: Epoch) -> tuple[Cause, str]:
     """Why nothing was recorded between two Epochs, and a note for people."""
     ended, begun = logs[before.log], logs[after.log]
+    if before.log == after.log and before.ssrc != after.ssrc:
+        return Cause.PAUSED, "no layer could be shown"
     if before.log == after.log:
         return Cause.PAUSED, "the sender set its clock anew"
     restarted = any(note.cause == Cause.RESTART for note in ended.gap_notes)

@@ -1,8 +1,7 @@
-"""Finds the whole pictures of an Asset and puts each beside the sound of its moment. Pure NumPy.
+"""Puts each picture of an Asset beside the sound of its moment, and states what is missing between them. Pure NumPy.
 
-Before it: timeline.py and sound.py, whose sample line is the only time there is in the file. After it: plan.py.
-A frame with a hole in it is left out and stated; later ones are kept. Decoding begins at a key frame, so what comes before the first
-one of a sender is left out and stated too.
+Before it: frames.py and layers.py with the pictures to show, and sound.py, whose sample line is the only time there is in the file. After
+it: plan.py.
 """
 
 from collections.abc import Sequence
@@ -11,7 +10,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from isotape.assets.causes import cause_between, cause_of_loss, mutes_of
-from isotape.assets.packets import ENDS_FRAME, MARKER, STARTS_FRAME, STARTS_KEY_FRAME, UNPARSABLE, Array, TrackLog
+from isotape.assets.frames import Frames, same_sender
+from isotape.assets.packets import Array, TrackLog
 from isotape.assets.samples import (
     AUDIO_RATE,
     KEY_FRAME,
@@ -25,7 +25,6 @@ from isotape.assets.samples import (
     in_order,
     unexplained,
 )
-from isotape.assets.timeline import TimedEpoch
 from isotape.model import MediaKind
 
 # Cameras send at least one picture a second even when muted; a screen that stands still sends none and is not paused.
@@ -34,26 +33,10 @@ _PAUSE = 2 * AUDIO_RATE
 _USUAL = VIDEO_RATE // 30
 # Arrivals lag by the network's jitter: a sender that was heard less than 0.5 s after its last picture tells nothing about it.
 _STILL = VIDEO_RATE // 2
+# Between two layers or two SSRCs of one sender a picture may be missing, or stand for this long (0.5 s).
+_SWITCH = AUDIO_RATE // 2
 # A first picture this close behind zero (5 ms, the error that sync may have) is shown from zero on.
 NEAR_ZERO = AUDIO_RATE // 200
-
-
-@dataclass(frozen=True, slots=True)
-class Frames:
-    """The frames of one Epoch. first and count are rows of `packets` (those with a payload); lacking counts packets missing in sequence
-    since the frame before."""
-
-    timed: TimedEpoch
-    packets: Array
-    first: Array
-    count: Array
-    key: Array
-    whole: Array
-    corrupt: Array
-    lacking: Array
-    arrivals: Array
-    session_ns: Array
-    kept: Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +46,14 @@ class Resolution:
     start: int
     width: int
     height: int
+
+
+@dataclass(frozen=True, slots=True)
+class LayerStart:
+    """The SSRC of the pictures from a position (48 kHz samples) on."""
+
+    start: int
+    ssrc: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +70,7 @@ class PictureTrack:
     key_frames: int
     incomplete: int
     before_key: int
+    layers: tuple[LayerStart, ...]
     gaps: tuple[Gap, ...]
 
     @property
@@ -90,80 +82,6 @@ class PictureTrack:
         """In samples of 48 kHz."""
         last = self.rows.samples[-1]
         return round((int(last["pts"]) + int(last["duration"])) * AUDIO_RATE / VIDEO_RATE)
-
-
-def frames_of(epochs: Sequence[TimedEpoch]) -> list[Frames]:
-    """The frames of each Epoch of one codec, with those marked that can be decoded."""
-    found: list[Frames] = []
-    for timed in epochs:
-        frames = _frames(timed)
-        if frames is None:
-            continue
-        goes_on = bool(found) and _same_sender(found[-1].timed, timed) and bool(found[-1].kept.any())
-        begin = 0 if goes_on else _first_key(frames)
-        frames.kept[:] = frames.whole
-        frames.kept[:begin] = False
-        found.append(frames)
-    return found
-
-
-def first_picture(all_frames: Sequence[Frames]) -> int | None:
-    """Session time of the first frame that is kept."""
-    return min((int(frames.session_ns[frames.kept][0]) for frames in all_frames if frames.kept.any()), default=None)
-
-
-def main_codec(epochs: Sequence[TimedEpoch]) -> int | None:
-    """The codec of most packets: a file holds one codec, and this keeps the most of the recording."""
-    sizes: dict[int, int] = {}
-    for timed in epochs:
-        if timed.epoch.codec:
-            sizes[timed.epoch.codec] = sizes.get(timed.epoch.codec, 0) + len(timed.epoch.ticks)
-    return max(sizes, key=lambda codec: sizes[codec], default=None)
-
-
-def _same_sender(before: TimedEpoch, after: TimedEpoch) -> bool:
-    return (before.epoch.log, before.epoch.ssrc) == (after.epoch.log, after.epoch.ssrc)
-
-
-def _first_key(frames: Frames) -> int:
-    """A decoder needs the parameter sets too; a key frame that shows its size has them."""
-    keys = frames.key & frames.whole
-    sized = keys & (np.maximum.reduceat(frames.packets["width"], frames.first) > 0)
-    found = np.flatnonzero(sized if sized.any() else keys)
-    return int(found[0]) if len(found) else len(frames.first)
-
-
-def _frames(timed: TimedEpoch) -> Frames | None:
-    """Groups packets of one RTP time; a frame is whole when nothing is missing from its start to its end."""
-    epoch = timed.epoch
-    filled = np.flatnonzero(epoch.packets["length"] > 0)
-    if not len(filled):
-        return None
-    packets, ticks, flags = epoch.packets[filled], epoch.ticks[filled], epoch.packets["flags"][filled]
-    # Counted over all packets, so that probes without payload are no holes.
-    missing = np.cumsum(np.diff(epoch.sequence, prepend=epoch.sequence[0] - 1) - 1)[filled]
-    first = np.flatnonzero(np.diff(ticks, prepend=ticks[0] - 1))
-    last = np.append(first[1:], len(ticks)) - 1
-    before = np.diff(missing[first], prepend=missing[0]) - np.concatenate(([0], (missing[last] - missing[first])[:-1]))
-    inside = missing[last] - missing[first]
-    after = np.append(before[1:], 1)
-    known_start = np.concatenate(([False], before[1:] == 0))
-    starts = (flags[first] & STARTS_FRAME > 0) | known_start
-    ends = (flags[last] & (MARKER | ENDS_FRAME) > 0) | (after == 0)
-    corrupt = np.logical_or.reduceat(flags & UNPARSABLE > 0, first)
-    return Frames(
-        timed=timed,
-        packets=packets,
-        first=first,
-        count=last - first + 1,
-        key=np.logical_or.reduceat(flags & STARTS_KEY_FRAME > 0, first),
-        whole=starts & ends & (inside == 0) & ~corrupt,
-        corrupt=corrupt,
-        lacking=before + inside,
-        arrivals=packets["arrival_ns"][first],
-        session_ns=timed.clock.session_ns(ticks[first]),
-        kept=np.zeros(len(first), bool),
-    )
 
 
 @dataclass(slots=True)
@@ -189,7 +107,9 @@ class _Reel:
             self.before, self.end = frames, int(positions[kept[-1]])
 
     def _state_between(self, frames: Frames, start: int) -> None:
-        if self.before is None or _same_sender(self.before.timed, frames.timed):
+        if self.before is None or same_sender(self.before.timed, frames.timed):
+            return
+        if self.before.timed.epoch.log == frames.timed.epoch.log and start - self.end < _SWITCH:
             return
         cause, note = cause_between(self.logs, self.before.timed.epoch, frames.timed.epoch)
         self.gaps.append(Gap(self.end, max(start, self.end), cause, note=note))
@@ -249,6 +169,7 @@ def show(
         key_frames=int(np.count_nonzero(rows.samples["flags"] & KEY_FRAME)),
         incomplete=sum(int(np.count_nonzero(~frames.whole)) for frames in all_frames),
         before_key=sum(int(np.count_nonzero(frames.whole & ~frames.kept)) for frames in all_frames),
+        layers=_layers(shown, positions),
         gaps=in_order([*_without_mutes(reel.gaps, mutes), *mutes]),
     )
 
@@ -293,7 +214,7 @@ def _last_duration(pts: Array, line: SampleLine, last_sign_ns: int) -> int:
 
 def _resolutions(shown: Sequence[Frames], positions: Array) -> tuple[Resolution, ...]:
     found: list[Resolution] = []
-    sizes = np.concatenate([_sizes(frames) for frames in shown])
+    sizes = np.concatenate([frames.sizes[frames.kept] for frames in shown])
     for number in np.flatnonzero(sizes[:, 0]).tolist():
         width, height = sizes[number].tolist()
         if not found or (found[-1].width, found[-1].height) != (width, height):
@@ -301,11 +222,15 @@ def _resolutions(shown: Sequence[Frames], positions: Array) -> tuple[Resolution,
     return tuple(found)
 
 
-def _sizes(frames: Frames) -> Array:
-    """Width and height that each kept frame shows, 0 where it shows none."""
-    widths = np.maximum.reduceat(frames.packets["width"], frames.first)
-    heights = np.maximum.reduceat(frames.packets["height"], frames.first)
-    return np.stack([widths, heights], axis=1)[frames.kept]
+def _layers(shown: Sequence[Frames], positions: Array) -> tuple[LayerStart, ...]:
+    """One entry each time the SSRC changes."""
+    found: list[LayerStart] = []
+    first = 0
+    for frames in shown:
+        if not found or found[-1].ssrc != frames.timed.epoch.ssrc:
+            found.append(LayerStart(int(positions[first]), frames.timed.epoch.ssrc))
+        first += int(np.count_nonzero(frames.kept))
+    return tuple(found)
 
 
 def _without_mutes(gaps: Sequence[Gap], mutes: Sequence[Gap]) -> list[Gap]:

@@ -10,10 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from isotape.assets.causes import muted_throughout
+from isotape.assets.frames import first_picture, frames_of, main_codec
+from isotape.assets.layers import follow
 from isotape.assets.ledger import Loss, losses
 from isotape.assets.order import Epoch, PacketCounts, epochs_of
 from isotape.assets.packets import CODECS, TrackLog
-from isotape.assets.pictures import PictureTrack, first_picture, frames_of, main_codec, show
+from isotape.assets.pictures import PictureTrack, show
 from isotape.assets.samples import AUDIO_RATE, Cause, Gap, Literals, SampleLine, in_order, level_line
 from isotape.assets.sound import SoundTrack, audible_epochs, first_sound, lay
 from isotape.assets.stalls import heal
@@ -77,7 +79,7 @@ def plan(logs: Sequence[TrackLog], kind: AssetKind) -> Plan | None:
     sound = audible_epochs(_of_kind(logs, timed, MediaKind.AUDIO))
     video = _of_kind(logs, timed, MediaKind.VIDEO)
     codec = None if _without_picture(logs, kind) else main_codec(video)
-    frames = frames_of([one for one in video if one.epoch.codec == codec])
+    frames = follow(frames_of([one for one in video if one.epoch.codec == codec]))
     starts = [moment for moment in (first_sound(sound), first_picture(frames)) if moment is not None]
     if not starts:
         return None

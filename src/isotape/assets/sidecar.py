@@ -133,6 +133,7 @@ def _picture_facts(plan: Plan, rendered: Rendered) -> dict[str, Any]:
             "skipped_ms": [round(int(pts[number]) * 1000 / VIDEO_RATE, 3) for number in rendered.skipped_frames],
         },
         "fillers": [_filler(filler) for filler in placeholders],
+        "layers": [{"at_ms": _ms(one.start), "ssrc": one.ssrc} for one in plan.pictures.layers],
         "resolutions": [
             {"at_ms": _ms(one.start), "width": one.width, "height": one.height} for one in plan.pictures.resolutions
         ],
