@@ -16,6 +16,7 @@ import struct
 import sys
 import time
 from array import array
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -277,7 +278,15 @@ def _log(waiting: Waiting, fate: Fate, given_ns: int) -> None:
         waiting.route.log.write(struct.pack(PACKED, *row))
 
 
+def _hurry() -> None:
+    """A network does not wait for a processor: with real-time priority, which takes a right that not everyone has, 99 of 100 datagrams are
+    given within 0.1 ms on a busy machine, without it within some ms."""
+    with suppress(PermissionError):
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
+
+
 if __name__ == "__main__":
+    _hurry()
     # No object here is part of a cycle, and a collection would hold datagrams up.
     gc.disable()
     Relay(Path(sys.argv[1])).run()
