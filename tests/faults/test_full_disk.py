@@ -82,7 +82,11 @@ async def test_the_file_waits_for_a_disk_that_stays_full_and_lacks_nothing(
             sent = await media.end(peer)
             await peer.leave()
         await until(lambda: "journal not sealed" in node.server.text(), _REFUSED_S)
-        assert not (await node.session(room))["active"]
+
+        async def is_over() -> bool:
+            return not (await node.session(room))["active"]
+
+        await until(is_over)
         assert await node.of_room(room) == []
         filler.unlink()
         (asset,) = await node.assets(room, 1)

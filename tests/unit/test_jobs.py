@@ -28,6 +28,14 @@ pytestmark = pytest.mark.anyio
 WITHIN_S = 20.0
 
 
+@pytest.fixture(autouse=True)
+def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing here depends on how long the queues and the later tries wait."""
+    monkeypatch.setattr(jobs_module, "_POLL_S", dict.fromkeys(jobs_module._POLL_S, 0.05))
+    monkeypatch.setattr(jobs_module, "_AGAIN_S", (0.2,))
+    monkeypatch.setattr(jobs_module, "_WRITE_AGAIN_S", 0.1)
+
+
 async def nothing(_id: str) -> None:
     """A job of the other kind, which these tests never enqueue."""
 
