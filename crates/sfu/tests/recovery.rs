@@ -256,29 +256,23 @@ fn what_comes_long_after_it_was_given_up_is_recorded_all_the_same() {
         lab.connect();
         lab.send(0, 0, b"first");
         lab.run(Duration::from_millis(20));
-        let caught = Rc::new(RefCell::new(Vec::<Vec<u8>>::new()));
-        let trap = caught.clone();
-        lab.to_server = Box::new(move |datagram| {
-            let mut caught = trap.borrow_mut();
-            let original = caught.first();
-            let is_held = is_media(datagram)
-                && original.is_none_or(|original| original[8..12] != datagram[8..12]);
-            if is_held {
-                caught.push(datagram.to_vec());
-            }
-            !is_held
-        });
+        let caught = hold_a_packet(&mut lab);
         lab.send(0, 0, b"late");
-        for number in 0..3_000u64 {
-            lab.send(0, 0, &number.to_be_bytes());
-            if number % 5 == 4 {
-                lab.run(Duration::from_millis(5));
-            }
-        }
+        send_quickly(&mut lab, 0..1_500);
         assert_eq!(lab.sfu.output.counters.lost_packets, 1);
-        let caught = caught.borrow().clone();
+        // Many other retransmissions overtake it.
+        let mut sent = 0;
+        lab.to_server = Box::new(move |datagram| {
+            sent += u32::from(is_media(datagram));
+            !(is_media(datagram) && sent % 10 == 9)
+        });
+        send_quickly(&mut lab, 1_500..3_500);
+        lab.to_server = Box::new(|_| true);
+        send_quickly(&mut lab, 3_500..4_000);
+        assert!(lab.sfu.output.counters.repaired_packets > 150);
+        let caught = caught.borrow();
         let source = lab.browsers[0].publish.address;
-        for (name, datagram) in ["original", "retransmission"].iter().zip(&caught) {
+        for (name, datagram) in ["original", "retransmission"].iter().zip(&*caught) {
             if held == *name || held == "both" {
                 lab.sfu.receive(lab.now, source, datagram);
             }
@@ -286,7 +280,34 @@ fn what_comes_long_after_it_was_given_up_is_recorded_all_the_same() {
         lab.collect();
         let (recorded, _) = lab.recorded();
         let late = recorded.iter().filter(|body| *body == b"late").count();
-        assert_eq!((late, recorded.len()), (1, 3_002), "{held}");
+        assert_eq!((late, recorded.len()), (1, 4_002), "{held}");
         assert_eq!(lab.sfu.output.counters.late_packets, 1);
+    }
+}
+
+/// Keeps the next packet and whatever is sent again from the server.
+fn hold_a_packet(lab: &mut Lab) -> Rc<RefCell<Vec<Vec<u8>>>> {
+    let caught = Rc::new(RefCell::new(Vec::<Vec<u8>>::new()));
+    let trap = caught.clone();
+    lab.to_server = Box::new(move |datagram| {
+        let mut caught = trap.borrow_mut();
+        let original = caught.first();
+        let is_held = is_media(datagram)
+            && original.is_none_or(|original| original[8..12] != datagram[8..12]);
+        if is_held {
+            caught.push(datagram.to_vec());
+        }
+        !is_held
+    });
+    caught
+}
+
+/// A thousand packets a second.
+fn send_quickly(lab: &mut Lab, numbers: std::ops::Range<u64>) {
+    for number in numbers {
+        lab.send(0, 0, &number.to_be_bytes());
+        if number % 5 == 4 {
+            lab.run(Duration::from_millis(5));
+        }
     }
 }
