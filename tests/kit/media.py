@@ -1,6 +1,8 @@
 """Real encoded media for tests: moving pictures and tones, from the encoders that browsers use or their relatives."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
@@ -44,12 +46,23 @@ def video(
         encoder.bit_rate = bit_rate
     encoder.options = OPTIONS[codec]
     packets = []
-    for number in range(frames):
-        picture = _picture(number, width, height)
-        picture.pts = number
-        packets += encoder.encode(picture)
-    packets += encoder.encode(None)
+    with own_priority():
+        for number in range(frames):
+            picture = _picture(number, width, height)
+            picture.pts = number
+            packets += encoder.encode(picture)
+        packets += encoder.encode(None)
     return tuple(Frame(bytes(packet), packet.is_keyframe) for packet in packets if packet.size)
+
+
+@contextmanager
+def own_priority() -> Iterator[None]:
+    """SVT-AV1 gives the thread that opens it real-time priority as root, and leaves it: all other processes would stand still."""
+    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, policy, parameters)
 
 
 def _picture(number: int, width: int, height: int) -> av.VideoFrame:

@@ -17,7 +17,7 @@ import av
 import numpy as np
 
 from tests.kit.journal_writer import CODECS, MUTE, JournalWriter
-from tests.kit.media import ENCODERS, OPTIONS, PACKET_SAMPLES, Frame
+from tests.kit.media import ENCODERS, OPTIONS, PACKET_SAMPLES, Frame, own_priority
 from tests.kit.packetise import PACKETISERS, rtp_packet
 
 EPOCH_NS = 1_790_000_000_000_000_000  # the session's clock at the peer's time 0
@@ -40,12 +40,15 @@ def flashing(codec: str, seconds: float, width: int = 320, height: int = 180, ke
     encoder.time_base, encoder.framerate = Fraction(1, FPS), Fraction(FPS)
     encoder.gop_size, encoder.max_b_frames = key_every, 0
     encoder.options = OPTIONS[codec]
+    # Several threads of libvpx wait for each other without sleeping: on a busy machine that takes minutes.
+    encoder.thread_count = 1
     packets = []
-    for number in range(round(seconds * FPS)):
-        picture = av.VideoFrame.from_ndarray(_picture(number, width, height), format="yuv420p")
-        picture.pts = number
-        packets += encoder.encode(picture)
-    packets += encoder.encode(None)
+    with own_priority():
+        for number in range(round(seconds * FPS)):
+            picture = av.VideoFrame.from_ndarray(_picture(number, width, height), format="yuv420p")
+            picture.pts = number
+            packets += encoder.encode(picture)
+        packets += encoder.encode(None)
     return tuple(Frame(bytes(packet), packet.is_keyframe) for packet in packets if packet.size)
 
 

@@ -4,6 +4,9 @@ Before it: plan.py, which knows that the first picture is not at zero. After it:
 drawn by the core for the very stream they precede; the others are encoded once for each codec and size.
 """
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from functools import lru_cache
 
@@ -39,4 +42,15 @@ def _encoded(codec: str, width: int, height: int) -> bytes:
     for plane, value in zip(picture.planes, _BLACK, strict=True):
         plane.update(bytes([value]) * plane.buffer_size)
     picture.pts = 0
-    return bytes([*encoder.encode(picture), *encoder.encode(None)][0])
+    with _own_priority():
+        return bytes([*encoder.encode(picture), *encoder.encode(None)][0])
+
+
+@contextmanager
+def _own_priority() -> Iterator[None]:
+    """SVT-AV1 gives the thread that opens it real-time priority where it may, as root, and leaves it so: all others would stand still."""
+    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, policy, parameters)
