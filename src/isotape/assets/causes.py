@@ -10,7 +10,7 @@ from isotape.assets.packets import TrackLog
 from isotape.assets.samples import Cause
 
 # The recorder notes an overflow within its own queue's length of the packets it concerns.
-_NOTE_NEAR_NS = 2_000_000_000
+NOTE_NEAR_NS = 2_000_000_000
 # Journals that the server itself ended while the peer would have gone on.
 _RESTART_SEALS = frozenset({"recovered", "shutdown", "restart"})
 
@@ -46,7 +46,7 @@ def _opened_ns(log: TrackLog) -> int:
 def cause_of_loss(log: TrackLog, after_ns: int, until_ns: int) -> Cause:
     """Packets missing between two arrivals: lost on the way, unless the journal says that it could not keep or cannot read them."""
     for note in log.gap_notes:
-        near = after_ns - _NOTE_NEAR_NS <= note.arrival_ns <= until_ns + _NOTE_NEAR_NS
+        near = after_ns - NOTE_NEAR_NS <= note.arrival_ns <= until_ns + NOTE_NEAR_NS
         if near and note.cause in (Cause.SERVER, Cause.CORRUPT):
             return Cause(note.cause)
     return Cause.LOST

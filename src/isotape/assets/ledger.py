@@ -10,7 +10,8 @@ from itertools import groupby, pairwise
 
 import numpy as np
 
-from isotape.assets.causes import cause_of_loss
+from isotape.assets.causes import NOTE_NEAR_NS, cause_of_loss
+from isotape.assets.order import unwrap
 from isotape.assets.packets import TrackLog
 from isotape.assets.samples import Cause
 from isotape.assets.timeline import TimedEpoch
@@ -20,7 +21,7 @@ from isotape.assets.timeline import TimedEpoch
 class Loss:
     """Packets first..last (RTP sequence numbers, wrapping) of one SSRC that never came.
 
-    after_ns and before_ns are the session times of the packets around them.
+    after_ns and before_ns are the session times of the packets around them; the same one twice when nothing came behind them.
     """
 
     ssrc: int
@@ -42,7 +43,32 @@ def losses(logs: Sequence[TrackLog], epochs: Sequence[TimedEpoch]) -> tuple[Loss
             found += _within(logs[log], timed)
         for before, after in pairwise(whole):
             found += _between(logs[log], before, after)
+    for number in sorted({one.epoch.log for one in epochs}):
+        mine = [one for one in epochs if one.epoch.log == number]
+        found += _at_end(logs[number], max(mine, key=lambda one: one.epoch.last_arrival_ns))
     return tuple(sorted(found, key=lambda loss: (loss.after_ns, loss.ssrc, loss.first)))
+
+
+def dropped_at_end(log: TrackLog) -> int:
+    """Packets that the recorder itself dropped behind the last one it kept: only its own notes know of them, no sequence number does.
+
+    A note may stand a moment later than the packets it counts, so what is missing shortly before the end is taken to be in the notes.
+    """
+    last_ns = int(log.packets["arrival_ns"].max())
+    since_ns = last_ns - NOTE_NEAR_NS
+    notes = [note for note in log.gap_notes if note.cause == Cause.SERVER and note.arrival_ns > since_ns]
+    behind = sum(note.packets for note in notes if note.arrival_ns > last_ns)
+    late = log.packets[log.packets["arrival_ns"] > since_ns]
+    seen = [unwrap(late["sequence"][late["ssrc"] == ssrc], np.int16) for ssrc in np.unique(late["ssrc"])]
+    missing = sum(int(np.ptp(numbers)) + 1 - len(np.unique(numbers)) for numbers in seen)
+    return min(max(sum(note.packets for note in notes) - missing, 0), behind)
+
+
+def _at_end(log: TrackLog, last: TimedEpoch) -> Iterator[Loss]:
+    dropped = dropped_at_end(log)
+    if dropped:
+        number = int(last.epoch.sequence[-1])
+        yield _loss(last.epoch.ssrc, number, number + dropped + 1, (last.end_ns, last.end_ns), Cause.SERVER)
 
 
 def _sender(timed: TimedEpoch) -> tuple[int, int]:

@@ -12,7 +12,7 @@ import numpy as np
 from isotape.assets.causes import muted_throughout
 from isotape.assets.frames import first_picture, frames_of, main_codec
 from isotape.assets.layers import follow
-from isotape.assets.ledger import Loss, losses
+from isotape.assets.ledger import Loss, dropped_at_end, losses
 from isotape.assets.order import Epoch, PacketCounts, epochs_of
 from isotape.assets.packets import CODECS, TrackLog
 from isotape.assets.pictures import PictureTrack, show
@@ -131,7 +131,8 @@ def _sound_track(
     logs: Sequence[TrackLog], timed: Sequence[TimedEpoch], counts: Sequence[PacketCounts], sound: SoundTrack
 ) -> PlannedTrack:
     mine, counted = _mine(logs, counts, MediaKind.AUDIO)
-    return PlannedTrack(MediaKind.AUDIO, "opus", mine, tuple(timed), counted, sound.gaps, losses(logs, timed))
+    gaps = in_order([*sound.gaps, *_dropped_at_end(mine, sound.length)])
+    return PlannedTrack(MediaKind.AUDIO, "opus", mine, tuple(timed), counted, gaps, losses(logs, timed))
 
 
 def _picture_track(
@@ -143,7 +144,7 @@ def _picture_track(
 ) -> PlannedTrack:
     mine, counted = _mine(logs, counts, MediaKind.VIDEO)
     others = [_other_codec(one, line) for one in timed if one.epoch.codec not in (0, pictures.codec)]
-    gaps = in_order([*pictures.gaps, *others])
+    gaps = in_order([*pictures.gaps, *others, *_dropped_at_end(mine, pictures.end)])
     codec = CODECS[pictures.codec]
     return PlannedTrack(MediaKind.VIDEO, codec, mine, tuple(timed), counted, gaps, losses(logs, timed))
 
@@ -152,7 +153,13 @@ def _mine(
     logs: Sequence[TrackLog], counts: Sequence[PacketCounts], kind: MediaKind
 ) -> tuple[tuple[TrackLog, ...], PacketCounts]:
     mine = [number for number, log in enumerate(logs) if log.kind is kind]
-    return tuple(logs[number] for number in mine), sum((counts[number] for number in mine), PacketCounts())
+    dropped = PacketCounts(lost=sum(dropped_at_end(logs[number]) for number in mine))
+    return tuple(logs[number] for number in mine), sum((counts[number] for number in mine), dropped)
+
+
+def _dropped_at_end(logs: Sequence[TrackLog], end: int) -> list[Gap]:
+    dropped = dropped_at_end(logs[-1])
+    return [Gap(end, end, Cause.SERVER, dropped, note="behind the last packet that was kept")] if dropped else []
 
 
 def _other_codec(timed: TimedEpoch, line: SampleLine) -> Gap:

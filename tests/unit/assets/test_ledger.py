@@ -35,6 +35,17 @@ def test_what_the_recorder_dropped_is_named_as_its_own(tmp_path: Path) -> None:
     assert (loss["packets"], loss["cause"]) == (10, "server")
 
 
+def test_what_the_recorder_dropped_at_the_end_is_counted_by_its_note(tmp_path: Path) -> None:
+    notes = [(4.0, GAP, {"cause": "server", "packets": 10}), (5.5, GAP, {"cause": "server", "packets": 25})]
+    lose = set(range(190, 200)) | set(range(225, 250))
+    made = make(tmp_path, record(tmp_path / "a", audio(0, 5, notes=notes), Network(lose=lose.__contains__)))
+    track = made.track("audio")
+    assert track["packets"]["lost"] == 35
+    assert [(loss["packets"], loss["cause"]) for loss in track["losses"]] == [(10, "server"), (25, "server")]
+    assert track["losses"][1]["first"] == (FIRST_SEQUENCE + 225) % 65_536
+    assert [gap["packets"] for gap in made.gaps("audio", "server")] == [10, 25]
+
+
 def test_pictures_and_their_losses_are_counted_in_packets(tmp_path: Path) -> None:
     gone = {20, 21, 50}
     made = make(tmp_path, record(tmp_path / "v", video("H264", 0, 5), Network(lose=gone.__contains__)))
