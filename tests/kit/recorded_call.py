@@ -174,8 +174,8 @@ def record(
 ) -> Path:
     """Writes the journal of a Source.
 
-    `layers` are further SSRCs of the same Track, `twice` is the share of packets that arrive again, `repaired` are the numbers of those that came by retransmission, `raw` are more
-    records (time, type, payload).
+    `layers` are further SSRCs of the same Track, `twice` is the share of packets that arrive again, `repaired` are the numbers of those
+    that came by retransmission, `raw` are more records (time, type, payload).
     """
     network = network or Network()
     meta = {
