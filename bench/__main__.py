@@ -1,4 +1,4 @@
-"""`python -m bench [--quick] [--only cost|files|leave]`: prints the tables; about 10 minutes once built, 3 with --quick.
+"""`python -m bench [--quick] [--only cost|files|leave|browser]`: prints the tables; about 15 minutes once built, 3 with --quick.
 
 Every process that is started is ended by its pid; all traffic stays on loopback or in a
 network namespace of its own.
@@ -12,13 +12,18 @@ import tempfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from bench import cost, files, leave
+from bench import browser, cost, files, leave
 from bench.figures import Table
 from bench.release import Release, build_release
 
 Measurement = Callable[[Release, Path, bool], Awaitable[Table]]
 
-_MEASUREMENTS: dict[str, Measurement] = {"cost": cost.measure, "files": files.measure, "leave": leave.measure}
+_MEASUREMENTS: dict[str, Measurement] = {
+    "cost": cost.measure,
+    "files": files.measure,
+    "leave": leave.measure,
+    "browser": browser.measure,
+}
 
 
 async def _run(wanted: list[str], quick: bool, folder: Path) -> None:
