@@ -10,6 +10,8 @@
   const BEEP_EVERY_S = 2;
   const BEEP_S = 0.1;
   const FRAME_MS = 1000 / 30;
+  // Firefox answers only the first requestFrame of a canvas; there the track takes every change of the canvas at the next refresh of the page.
+  const TAKES_EACH_CHANGE = navigator.userAgent.includes("Firefox");
   const audio = new AudioContext({ sampleRate: 48000, latencyHint: "interactive" });
 
   function makeSound(tone) {
@@ -38,7 +40,7 @@
   function makePicture(id, width, height) {
     const canvas = Object.assign(document.createElement("canvas"), { width, height });
     const pen = canvas.getContext("2d", { alpha: false });
-    const track = canvas.captureStream(0).getVideoTracks()[0];
+    const track = (TAKES_EACH_CHANGE ? canvas.captureStream() : canvas.captureStream(0)).getVideoTracks()[0];
     const shown = withClones(track);
     let counter = 0;
     const timer = setInterval(() => {
@@ -46,7 +48,7 @@
       draw(pen, canvas, [(id << 12) | (counter & 0xfff), Math.round(audio.currentTime * 1000) & 0xffff,
         Math.round(performance.now()) & 0xffff, 0xaaaa]);
       counter += 1;
-      track.requestFrame();
+      if (!TAKES_EACH_CHANGE) track.requestFrame();
     }, FRAME_MS);
     return track;
   }
