@@ -3,10 +3,7 @@
 The files come from an HTTP server that knows ranges, as the signed URLs of the API do.
 """
 
-import threading
 from collections.abc import Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +13,7 @@ from playwright.sync_api import Page, sync_playwright
 from isotape import _core
 from tests.kit import media
 from tests.kit.plan_rows import Track, audio_track, merge, prepend_literal, video_track
+from tests.kit.ranges import served
 
 pytestmark = pytest.mark.browser
 
@@ -53,34 +51,6 @@ SOUND = """async (name) => {
 }"""
 
 
-class RangeHandler(SimpleHTTPRequestHandler):
-    """Serves a folder, with single byte ranges."""
-
-    def do_GET(self) -> None:
-        """Answers 206 to a range, and 200 with an empty page to anything that is no file."""
-        path = Path(self.translate_path(self.path))
-        data = path.read_bytes() if path.is_file() else b"<!doctype html><body>"
-        first, last = 0, len(data) - 1
-        wanted = self.headers.get("Range", "")
-        if wanted:
-            begin, _, end = wanted.removeprefix("bytes=").partition("-")
-            first, last = int(begin), min(int(end or last), last)
-        self.send_response(206 if wanted else 200)
-        kind = {".mp4": "video/mp4", ".webm": "video/webm"}.get(path.suffix, "text/html")
-        self.send_header("Content-Type", kind)
-        self.send_header("Accept-Ranges", "bytes")
-        self.send_header("Content-Range", f"bytes {first}-{last}/{len(data)}")
-        self.send_header("Content-Length", str(last + 1 - first))
-        self.end_headers()
-        try:
-            self.wfile.write(data[first : last + 1])
-        except ConnectionError:
-            self.close_connection = True  # the player has enough
-
-    def log_message(self, *_: object) -> None:
-        """Nothing; a test says what failed."""
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("files")
@@ -88,18 +58,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def page(folder: Path) -> Iterator[Page]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(RangeHandler, directory=str(folder)))
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    with sync_playwright() as playwright:
+    with served(folder) as url, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
         page = browser.new_page()
-        page.goto(f"http://127.0.0.1:{server.server_port}/")
+        page.goto(f"{url}/")
         yield page
         browser.close()
-    server.shutdown()
-    thread.join()
-    server.server_close()
 
 
 def make(folder: Path, name: str, video: Track | None, audio: Track | None) -> str:

@@ -1,15 +1,15 @@
-"""Plays a file in Chromium from start to end, and listens: at which media time does each 3 kHz beep sound?"""
+"""Plays a file in a browser from start to end, and listens: at which media time does each 3 kHz beep sound?"""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from playwright.async_api import Browser, Page, Route
+from tests.kit.caller import Browser
+from tests.kit.ranges import served
 
 # The page asks the element's clock each time the analyser hears the beep begin; 4096 samples are 85 ms of smear, so 512 are used.
-_PLAY = """async () => {
-  const media = document.querySelector("video");
+_PLAY = """async (name) => {
+  const media = Object.assign(document.createElement("video"), { src: `/${name}` });
+  document.body.append(media);
   const audio = new AudioContext({ sampleRate: 48000 });
   const ear = new AnalyserNode(audio, { fftSize: 512, smoothingTimeConstant: 0 });
   audio.createMediaElementSource(media).connect(ear).connect(audio.destination);
@@ -24,8 +24,9 @@ _PLAY = """async () => {
   };
   const timer = setInterval(listen, 5);
   await audio.resume();
+  const over = new Promise((done, fail) => { media.onended = done; media.onerror = () => fail(new Error(media.error.message)); });
   await media.play();
-  await new Promise((done, fail) => { media.onended = done; media.onerror = () => fail(new Error(media.error.message)); });
+  await over;
   clearInterval(timer);
   return { ended: media.ended, length: media.duration, beeps, width: media.videoWidth,
            pictures: media.getVideoPlaybackQuality().totalVideoFrames };
@@ -44,26 +45,12 @@ class Played:
 
 
 async def play(browser: Browser, file: Path) -> Played:
-    """Plays `file` in real time; raises with Chromium's own message when it cannot."""
-    async with _page_with(browser, file) as page:
-        result = await page.evaluate(_PLAY)
+    """Plays `file` in real time; raises with the browser's own message when it cannot."""
+    with served(file.parent) as url:
+        page = await browser.new_page()
+        try:
+            await page.goto(f"{url}/")
+            result = await page.evaluate(_PLAY, file.name)
+        finally:
+            await page.close()
     return Played(result["ended"], result["length"], result["beeps"], result["width"], result["pictures"])
-
-
-@asynccontextmanager
-async def _page_with(browser: Browser, file: Path) -> AsyncIterator[Page]:
-    context = await browser.new_context()
-    page = await context.new_page()
-
-    async def answer(route: Route) -> None:
-        if route.request.url.endswith("/page"):
-            await route.fulfill(content_type="text/html", body=f'<video src="/{file.name}"></video>')
-        else:
-            await route.fulfill(path=file)
-
-    await page.route("http://player.test/**", answer)
-    await page.goto("http://player.test/page")
-    try:
-        yield page
-    finally:
-        await context.close()
