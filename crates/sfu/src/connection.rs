@@ -3,17 +3,18 @@
 //! str0m holds a single pending packet, so each input is followed by a full drain. A panic inside is
 //! caught here and reported to the caller, who gives up that peer.
 
-use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use str0m::channel::ChannelId;
 use str0m::format::{CodecConfig, CodecSpec};
 use str0m::media::Pt;
+use str0m::net::Transmit;
 use str0m::{Candidate, Event, Input, Output, Rtc};
 
 use crate::codecs;
-use crate::output::{Datagram, Pc};
+use crate::demux;
+use crate::output::{Datagram, Pc, Tuple};
 
 /// Names a connection; the generation tells a renewed one from its predecessor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -27,6 +28,9 @@ pub struct ConnectionKey {
 const ERRORS_PER_DRAIN: u32 = 8;
 /// When to try again after such a drain.
 const ERROR_PAUSE: Duration = Duration::from_millis(50);
+/// A path that carries nothing for so long gives way to any other that passes a check. Chromium checks
+/// the path it uses every 2.5 s when nothing else flows (its weak and stable ping intervals).
+const PATH_SILENCE: Duration = Duration::from_secs(3);
 
 pub struct Connection {
     pub rtc: Rtc,
@@ -41,6 +45,10 @@ pub struct Connection {
     pub is_connected: bool,
     /// The `ion-sfu` channel (subscribe connections only).
     pub channel: Option<ChannelId>,
+    /// Where everything but answers to checks goes; none before the first check.
+    path: Option<Tuple>,
+    /// When something last came from there.
+    path_heard: Instant,
 }
 
 /// How an input ended.
@@ -51,12 +59,12 @@ pub struct Fed {
 }
 
 impl Connection {
-    /// A new ICE-lite session that is reachable at `announce`. The certificate is its own, on purpose:
+    /// A new ICE-lite session that is reachable at the candidates. The certificate is its own, on purpose:
     /// a client restarts DTLS only when the fingerprint changes, and needs to when we lost its session.
     pub fn new(
         key: ConnectionKey,
         codecs: CodecConfig,
-        announce: &[SocketAddr],
+        candidates: impl Iterator<Item = Candidate>,
         now: Instant,
     ) -> Self {
         let mut config = Rtc::builder()
@@ -66,10 +74,7 @@ impl Connection {
             .set_extension_map(codecs::extensions());
         *config.codec_config() = codecs;
         let mut rtc = config.build(now);
-        for candidate in announce
-            .iter()
-            .filter_map(|address| Candidate::host(*address, "udp").ok())
-        {
+        for candidate in candidates {
             rtc.add_local_candidate(candidate);
         }
         Self {
@@ -80,7 +85,37 @@ impl Connection {
             is_dirty: false,
             is_connected: false,
             channel: None,
+            path: None,
+            path_heard: now,
         }
+    }
+
+    /// Something other than a check came in.
+    pub fn hear(&mut self, source: Tuple, at: Instant) {
+        if self.path == Some(source) {
+            self.path_heard = at;
+        }
+    }
+
+    /// A check came in and proved that it knows the password. Says whether the path is another one now.
+    ///
+    /// str0m would stay with the pair it has, as long as no better one is nominated. But a client nominates
+    /// the pair that it uses, and after a NAT rebinding or a change of networks the new pair is no better
+    /// than the dead one: so the latest nomination counts. A client that does not repeat its nomination
+    /// (Firefox's consent checks) is followed when the old path has fallen silent.
+    pub fn follow(&mut self, source: Tuple, nominates: bool, at: Instant) -> bool {
+        let is_silent = at.saturating_duration_since(self.path_heard) >= PATH_SILENCE;
+        if !(nominates || is_silent || self.path.is_none()) {
+            self.hear(source, at);
+            return false;
+        }
+        self.path_heard = at;
+        self.path.replace(source).is_some_and(|old| old != source)
+    }
+
+    /// Nothing reaches the client there any more.
+    pub fn lose_path(&mut self, lost: Tuple) {
+        self.path.take_if(|path| *path == lost);
     }
 
     /// What was agreed for a payload type.
@@ -134,10 +169,7 @@ impl Connection {
                     self.deadline = deadline;
                     return errors;
                 }
-                Ok(Output::Transmit(transmit)) => datagrams.push(Datagram {
-                    destination: transmit.destination,
-                    contents: transmit.contents.into(),
-                }),
+                Ok(Output::Transmit(transmit)) => datagrams.push(self.address(transmit)),
                 Ok(Output::Event(event)) => events.push(event),
                 Err(_) if errors < ERRORS_PER_DRAIN => errors += 1,
                 Err(_) => {
@@ -145,6 +177,16 @@ impl Connection {
                     return errors + 1;
                 }
             }
+        }
+    }
+
+    /// The answer to a check goes back where that came from, everything else along the path.
+    fn address(&self, transmit: Transmit) -> Datagram {
+        let named = Tuple::of_session(transmit.proto, transmit.destination);
+        let path = self.path.filter(|_| !demux::is_stun(&transmit.contents));
+        Datagram {
+            destination: path.unwrap_or(named),
+            contents: transmit.contents.into(),
         }
     }
 }

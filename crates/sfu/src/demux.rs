@@ -6,18 +6,27 @@
 //! (Enable Security ES2023-01) nor have packets sent anywhere.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 
 use str0m::ice::StunMessage;
 
 use crate::connection::ConnectionKey;
 use crate::limits;
+use crate::output::Tuple;
 
 #[derive(Default)]
 pub struct Demux {
     by_ufrag: HashMap<String, ConnectionKey>,
-    by_source: HashMap<SocketAddr, ConnectionKey>,
-    sources: HashMap<ConnectionKey, Vec<SocketAddr>>,
+    by_source: HashMap<Tuple, ConnectionKey>,
+    sources: HashMap<ConnectionKey, Vec<Tuple>>,
+}
+
+/// What a connectivity check claims; nothing of it is proven yet.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Check {
+    /// The connection whose ufrag it names.
+    pub key: ConnectionKey,
+    /// Whether the client wants to use this pair (USE-CANDIDATE).
+    pub nominates: bool,
 }
 
 /// RFC 7983: the first byte of STUN is 0 or 1 for the methods in use here.
@@ -30,21 +39,24 @@ impl Demux {
         self.by_ufrag.insert(ufrag, key);
     }
 
-    /// The connection whose ufrag a STUN request names; it is not proven yet.
-    pub fn by_ufrag(&self, datagram: &[u8]) -> Option<ConnectionKey> {
+    /// Reads a STUN request that names one of our ufrags.
+    pub fn check(&self, datagram: &[u8]) -> Option<Check> {
         let message = StunMessage::parse(datagram).ok()?;
         let (ours, _) = message.split_username()?;
-        self.by_ufrag.get(ours).copied()
+        Some(Check {
+            key: *self.by_ufrag.get(ours)?,
+            nominates: message.use_candidate(),
+        })
     }
 
     /// The connection that verified this source address.
-    pub fn by_source(&self, source: SocketAddr) -> Option<ConnectionKey> {
+    pub fn by_source(&self, source: Tuple) -> Option<ConnectionKey> {
         self.by_source.get(&source).copied()
     }
 
     /// Notes a source address that proved to know the password. An address that another living
     /// connection has verified stays with it: whoever can forge it must not take its media away.
-    pub fn verify(&mut self, source: SocketAddr, key: ConnectionKey) {
+    pub fn verify(&mut self, source: Tuple, key: ConnectionKey) {
         if self.by_source.contains_key(&source) {
             return;
         }
@@ -54,6 +66,15 @@ impl Demux {
         }
         known.push(source);
         self.by_source.insert(source, key);
+    }
+
+    /// A TCP connection is closed: its address may soon be another's. Says whose it was.
+    pub fn forget_source(&mut self, source: Tuple) -> Option<ConnectionKey> {
+        let key = self.by_source.remove(&source)?;
+        if let Some(known) = self.sources.get_mut(&key) {
+            known.retain(|other| *other != source);
+        }
+        Some(key)
     }
 
     pub fn forget(&mut self, key: ConnectionKey) {
@@ -77,8 +98,8 @@ mod tests {
         }
     }
 
-    fn source(port: u16) -> SocketAddr {
-        SocketAddr::from(([192, 0, 2, 1], port))
+    fn source(port: u16) -> Tuple {
+        Tuple::udp(([192, 0, 2, 1], port).into())
     }
 
     #[test]
@@ -89,6 +110,19 @@ mod tests {
         assert_eq!(demux.by_source(source(1)), Some(key(1)));
         demux.forget(key(1));
         assert_eq!(demux.by_source(source(1)), None);
+    }
+
+    #[test]
+    fn one_address_over_udp_and_over_tcp_are_two() {
+        let mut demux = Demux::default();
+        let tcp = Tuple::tcp(source(1).address);
+        demux.verify(source(1), key(1));
+        assert_eq!(demux.by_source(tcp), None);
+        demux.verify(tcp, key(2));
+        assert_eq!(demux.forget_source(tcp), Some(key(2)));
+        demux.verify(tcp, key(3));
+        assert_eq!(demux.by_source(tcp), Some(key(3)));
+        assert_eq!(demux.by_source(source(1)), Some(key(1)));
     }
 
     #[test]

@@ -35,6 +35,7 @@ pub use codecs::VideoCodec;
 pub use error::Error;
 pub use output::{
     Counters, Datagram, Event, JournalKey, Kind, Order, Output, Payload, Pc, PcState, Speaker,
+    Transport, Tuple,
 };
 pub use peer::{JournalSpec, TrackSpec};
 pub use sfu::{Config, Published, Sfu};

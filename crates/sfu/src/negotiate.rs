@@ -135,7 +135,7 @@ impl Sfu {
         }
         let key = self.new_connection_key(peer_key, Pc::Subscribe);
         let codecs = codecs::codec_config(&self.config.video_codecs, false);
-        let connection = Connection::new(key, codecs, &self.config.announce, now);
+        let connection = Connection::new(key, codecs, self.config.candidates(), now);
         let peer = self
             .peers
             .get_mut(&peer_key)

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use str0m::net::Protocol;
 
 /// Everything produced since the worker last emptied it.
 #[derive(Default)]
@@ -17,9 +18,56 @@ pub struct Output {
     pub counters: Counters,
 }
 
+/// What carries a datagram; over TCP it is a frame (RFC 4571).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Transport {
+    Udp,
+    Tcp,
+}
+
+impl From<Transport> for Protocol {
+    fn from(transport: Transport) -> Self {
+        match transport {
+            Transport::Udp => Self::Udp,
+            Transport::Tcp => Self::Tcp,
+        }
+    }
+}
+
+/// Where a client's datagrams come from and ours to it go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Tuple {
+    pub transport: Transport,
+    pub address: SocketAddr,
+}
+
+impl Tuple {
+    pub fn udp(address: SocketAddr) -> Self {
+        Self {
+            transport: Transport::Udp,
+            address,
+        }
+    }
+
+    pub fn tcp(address: SocketAddr) -> Self {
+        Self {
+            transport: Transport::Tcp,
+            address,
+        }
+    }
+
+    /// As the session names it; of all protocols it only ever uses those of its candidates.
+    pub(crate) fn of_session(protocol: Protocol, address: SocketAddr) -> Self {
+        match protocol {
+            Protocol::Udp => Self::udp(address),
+            _ => Self::tcp(address),
+        }
+    }
+}
+
 /// A datagram to send.
 pub struct Datagram {
-    pub destination: SocketAddr,
+    pub destination: Tuple,
     pub contents: Vec<u8>,
 }
 
@@ -144,6 +192,8 @@ pub struct Counters {
     pub datagrams_unparsable: u64,
     pub datagrams_unknown_source: u64,
     pub stun_refused: u64,
+    /// Connections that went on from another address, or over the other transport.
+    pub path_changes: u64,
     pub network_errors: u64,
     pub unmatched_packets: u64,
     pub unforwardable_packets: u64,
@@ -152,7 +202,7 @@ pub struct Counters {
 
 impl Counters {
     /// Every counter with its name.
-    pub fn named(&self) -> [(&'static str, u64); 15] {
+    pub fn named(&self) -> [(&'static str, u64); 16] {
         [
             ("received_packets", self.received_packets),
             ("received_bytes", self.received_bytes),
@@ -165,6 +215,7 @@ impl Counters {
             ("datagrams_unparsable", self.datagrams_unparsable),
             ("datagrams_unknown_source", self.datagrams_unknown_source),
             ("stun_refused", self.stun_refused),
+            ("path_changes", self.path_changes),
             ("network_errors", self.network_errors),
             ("unmatched_packets", self.unmatched_packets),
             ("unforwardable_packets", self.unforwardable_packets),

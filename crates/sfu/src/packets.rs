@@ -2,22 +2,22 @@
 //!
 //! The journal comes first: nothing that a subscriber wishes or suffers may keep a packet from it.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Instant;
 
 use str0m::format::CodecSpec;
 use str0m::media::{KeyframeRequestKind, Mid, Pt, SenderFeedback};
-use str0m::net::{Protocol, Receive};
+use str0m::net::Receive;
 use str0m::rtp::{ExtensionValues, RtpPacket, RtpWrite};
 use str0m::{Event as RtcEvent, Input};
 
 use crate::codecs;
 use crate::connection::{Connection, ConnectionKey};
-use crate::demux;
+use crate::demux::{self, Check};
 use crate::forward::Numbers;
 use crate::limits;
 use crate::nack::{self, Arrival, Sighting};
-use crate::output::{Event, Kind, Payload, Pc, PcState};
+use crate::output::{Event, Kind, Payload, Pc, PcState, Transport, Tuple};
 use crate::payload::begins_key_frame;
 use crate::peer::{Peer, Received, Stage, Track, TrackKey};
 use crate::sfu::{Sfu, ssrc_payload};
@@ -26,33 +26,61 @@ use crate::sfu::{Sfu, ssrc_payload};
 const NTP_UNIX_SECONDS: u64 = 2_208_988_800;
 
 impl Sfu {
-    /// Takes one datagram that arrived `at` (the kernel's time of receipt).
-    pub fn receive(&mut self, at: Instant, source: SocketAddr, datagram: &[u8]) {
-        let destination = self.config.announce[0];
-        let Ok(received) = Receive::new(Protocol::Udp, source, destination, datagram) else {
+    /// Takes one datagram that arrived `at` (the kernel's time of receipt). False when it proved to be
+    /// nobody's.
+    pub fn receive(&mut self, at: Instant, source: Tuple, datagram: &[u8]) -> bool {
+        let destination = self.config.local(source);
+        let protocol = source.transport.into();
+        let Ok(received) = Receive::new(protocol, source.address, destination, datagram) else {
             self.output.counters.datagrams_unparsable += 1;
-            return;
+            return false;
         };
-        let is_stun = demux::is_stun(datagram);
-        let key = if is_stun {
-            self.demux.by_ufrag(datagram)
+        let key = if demux::is_stun(datagram) {
+            self.take_check(at, source, datagram)
         } else {
-            self.demux.by_source(source)
+            self.take_from_known(at, source)
         };
-        let input = Input::Receive(at, received);
+        let Some(key) = key else {
+            return false;
+        };
+        self.feed(key, Input::Receive(at, received), at);
+        true
+    }
+
+    fn take_from_known(&mut self, at: Instant, source: Tuple) -> Option<ConnectionKey> {
+        let key = self.demux.by_source(source);
         let Some(connection) = key.and_then(|key| self.connection(key)) else {
             self.output.counters.datagrams_unknown_source += 1;
-            return;
+            return None;
         };
-        let key = connection.key;
-        if is_stun {
-            if !connection.rtc.accepts(&input) {
-                self.output.counters.stun_refused += 1;
-                return;
-            }
-            self.demux.verify(source, key);
+        connection.hear(source, at);
+        key
+    }
+
+    /// A check that knows the password makes its source known, and may move the connection's path there.
+    fn take_check(&mut self, at: Instant, source: Tuple, datagram: &[u8]) -> Option<ConnectionKey> {
+        let check = self.demux.check(datagram);
+        let connection = check.as_ref().and_then(|check| self.connection(check.key));
+        let (Some(Check { key, nominates }), Some(connection)) = (check, connection) else {
+            self.output.counters.datagrams_unknown_source += 1;
+            return None;
+        };
+        if !knows_password(connection, at, datagram) {
+            self.output.counters.stun_refused += 1;
+            return None;
         }
-        self.feed(key, input, at);
+        let has_moved = connection.follow(source, nominates, at);
+        self.output.counters.path_changes += u64::from(has_moved);
+        self.demux.verify(source, key);
+        Some(key)
+    }
+
+    /// A TCP connection is closed: nothing goes there any more, and its address may become another's.
+    pub fn lose(&mut self, source: Tuple) {
+        let owner = self.demux.forget_source(source);
+        if let Some(connection) = owner.and_then(|key| self.connection(key)) {
+            connection.lose_path(source);
+        }
     }
 
     /// Gives one input to a connection and acts on what comes out.
@@ -478,6 +506,14 @@ impl Sfu {
         }
         self.mark_dirty(key);
     }
+}
+
+/// Checks the integrity of a STUN request. A session takes STUN from the address that it sends to without
+/// looking, so it is asked as if this came from nowhere.
+fn knows_password(connection: &Connection, at: Instant, datagram: &[u8]) -> bool {
+    let nowhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+    Receive::new(Transport::Udp.into(), nowhere, nowhere, datagram)
+        .is_ok_and(|received| connection.rtc.accepts(&Input::Receive(at, received)))
 }
 
 /// What became of a packet at one subscriber.

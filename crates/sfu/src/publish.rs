@@ -76,7 +76,7 @@ impl Sfu {
         }
         let key = self.new_connection_key(peer_key, Pc::Publish);
         let codecs = codecs::codec_config(&self.config.video_codecs, true);
-        let connection = Connection::new(key, codecs, &self.config.announce, now);
+        let connection = Connection::new(key, codecs, self.config.candidates(), now);
         self.peers
             .get_mut(&peer_key)
             .expect("the key was looked up")

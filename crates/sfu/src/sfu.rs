@@ -8,6 +8,8 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use serde_json::json;
+use str0m::Candidate;
+use str0m::net::TcpType;
 
 use crate::agenda::Agenda;
 use crate::codecs::VideoCodec;
@@ -16,7 +18,7 @@ use crate::demux::Demux;
 use crate::error::Error;
 use crate::levels;
 use crate::limits;
-use crate::output::{Event, JournalKey, Kind, Order, Output, Payload, Pc};
+use crate::output::{Event, JournalKey, Kind, Order, Output, Payload, Pc, Tuple};
 use crate::peer::{JournalSpec, Peer, Stage};
 use crate::room::Room;
 
@@ -25,8 +27,30 @@ use crate::room::Room;
 pub struct Config {
     /// The addresses that clients are told; the port is the socket's.
     pub announce: Vec<SocketAddr>,
+    /// Whether the same addresses take TCP connections (RFC 6544).
+    pub tcp: bool,
     /// Video codecs in the order of the answer.
     pub video_codecs: Vec<VideoCodec>,
+}
+
+impl Config {
+    /// The ways in, UDP first: the order decides between candidates of one kind.
+    pub(crate) fn candidates(&self) -> impl Iterator<Item = Candidate> {
+        let udp = self.announce.iter();
+        let udp = udp.map(|address| Candidate::builder().udp().host(*address).build());
+        let tcp = self.announce.iter().filter(|_| self.tcp).map(|address| {
+            let passive = Candidate::builder().tcp().host(*address);
+            passive.tcptype(TcpType::Passive).build()
+        });
+        udp.chain(tcp).flatten()
+    }
+
+    /// Where a datagram from `source` was sent to, as far as the candidates tell.
+    pub(crate) fn local(&self, source: Tuple) -> SocketAddr {
+        let is_family = |own: &&SocketAddr| own.is_ipv4() == source.address.is_ipv4();
+        let same_family = self.announce.iter().find(is_family);
+        *same_family.unwrap_or(&self.announce[0])
+    }
 }
 
 /// The answer to a publish offer.
@@ -430,6 +454,7 @@ mod tests {
         let mut sfu = Sfu::new(
             Config {
                 announce,
+                tcp: false,
                 video_codecs: vec![VideoCodec::Vp8],
             },
             now,

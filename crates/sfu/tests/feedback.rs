@@ -66,7 +66,8 @@ fn feedback_tells_when_the_kernel_received_however_late_it_was_read() {
     lab.run(Duration::from_millis(60));
     let source = lab.browsers[0].publish.address;
     for (at, datagram) in &stamped {
-        lab.sfu.receive(*at, source, datagram);
+        lab.sfu
+            .receive(*at, isotape_sfu::Tuple::udp(source), datagram);
     }
     lab.run(Duration::from_millis(200));
     let times: Vec<_> = told(&lab, zero).into_values().collect();

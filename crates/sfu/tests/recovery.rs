@@ -224,7 +224,8 @@ fn lost_sound_is_asked_for_too() {
     lab.run(Duration::from_millis(30));
     assert_eq!(lab.sfu.output.counters.requested_packets, 1);
     let source = lab.browsers[0].publish.address;
-    lab.sfu.receive(lab.now, source, &lost.borrow());
+    lab.sfu
+        .receive(lab.now, isotape_sfu::Tuple::udp(source), &lost.borrow());
     lab.run(Duration::from_secs(3));
     assert_eq!(lab.recorded().0.len(), 3);
     assert_eq!(lab.sfu.output.counters.lost_packets, 0);
@@ -274,7 +275,8 @@ fn what_comes_long_after_it_was_given_up_is_recorded_all_the_same() {
         let source = lab.browsers[0].publish.address;
         for (name, datagram) in ["original", "retransmission"].iter().zip(&*caught) {
             if held == *name || held == "both" {
-                lab.sfu.receive(lab.now, source, datagram);
+                lab.sfu
+                    .receive(lab.now, isotape_sfu::Tuple::udp(source), datagram);
             }
         }
         lab.collect();

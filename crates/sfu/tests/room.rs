@@ -159,7 +159,8 @@ fn a_stranger_can_neither_disturb_a_handshake_nor_be_sent_anything() {
                 let at = forged.len() - 9;
                 forged[at] ^= 1;
             }
-            lab.sfu.receive(lab.now, stranger, &forged);
+            lab.sfu
+                .receive(lab.now, isotape_sfu::Tuple::udp(stranger), &forged);
         }
     }
     assert!(
@@ -239,7 +240,8 @@ fn a_forged_packet_cannot_move_a_line_to_its_own_ssrc() {
     ];
     forged.extend([0x40, mid.as_bytes()[0], 0, 0]);
     forged.extend([7; 200]);
-    lab.sfu.receive(lab.now, source, &forged);
+    lab.sfu
+        .receive(lab.now, isotape_sfu::Tuple::udp(source), &forged);
     send_for_a_while(&mut lab);
     assert_eq!(lab.recorded().0.len(), 160);
 }

@@ -22,10 +22,13 @@ use crate::events::EventQueue;
 use crate::intake::{BATCHES, Intake, WAITING_BYTES};
 use crate::shard::{Metrics, Shard};
 use crate::socket::{EventFd, MediaSocket};
+use crate::tcp::TcpMedia;
 use crate::writer::{JournalThread, Setup, WriterCounters};
 
 /// Commands that may wait for the shard; more mean that it is stuck.
 const COMMANDS: usize = 4096;
+/// How many free ports are looked at; TCP has taken one of them with a chance of some per cent at most.
+const PORT_TRIES: u32 = 16;
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -34,6 +37,9 @@ pub struct EngineConfig {
     pub bind: SocketAddr,
     /// The addresses that clients are told. Behind NAT: the public one alone.
     pub announce: Vec<IpAddr>,
+    /// Whether the port's number is open for TCP as well, for clients whose network lets no UDP through.
+    #[serde(default = "default_tcp")]
+    pub tcp: bool,
     /// The folder below which the journals lie; must exist.
     pub journal_root: PathBuf,
     /// In the order of preference.
@@ -55,6 +61,7 @@ impl EngineConfig {
                 .iter()
                 .map(|ip| SocketAddr::new(*ip, port))
                 .collect(),
+            tcp: self.tcp,
             video_codecs: self.video_codecs.clone(),
         }
     }
@@ -68,6 +75,11 @@ fn default_video_codecs() -> Vec<VideoCodec> {
         VideoCodec::Av1,
         VideoCodec::Vp8,
     ]
+}
+
+/// Networks that let no UDP through are common, and the price of a listener is small.
+fn default_tcp() -> bool {
+    true
 }
 
 /// A group sync four times a second costs little and bounds the loss of a power cut.
@@ -102,7 +114,7 @@ impl Engine {
                 "announce and video_codecs must not be empty".into(),
             ));
         }
-        let socket = MediaSocket::bind(config.bind, config.receive_buffer_bytes)?;
+        let (socket, tcp) = bind(&config)?;
         let local = socket.local_address().map_err(Error::system("socket"))?;
         let (commands, command_receiver) = sync_channel(COMMANDS);
         let (batch_sender, batches) = sync_channel(BATCHES);
@@ -118,6 +130,7 @@ impl Engine {
         let now = Instant::now();
         let shard = Shard {
             socket,
+            tcp,
             sfu: Sfu::new(config.media_plane(local.port()), now),
             commands: command_receiver,
             wake: engine.wake.clone(),
@@ -242,6 +255,28 @@ impl Engine {
 impl Drop for Engine {
     fn drop(&mut self) {
         self.close();
+    }
+}
+
+/// Both sockets on one number. If the kernel may choose it, one that TCP has taken already is passed over.
+fn bind(config: &EngineConfig) -> Result<(MediaSocket, Option<TcpMedia>), Error> {
+    let mut tries_left = if config.bind.port() == 0 {
+        PORT_TRIES
+    } else {
+        1
+    };
+    loop {
+        tries_left -= 1;
+        let socket = MediaSocket::bind(config.bind, config.receive_buffer_bytes)?;
+        if !config.tcp {
+            return Ok((socket, None));
+        }
+        let address = socket.local_address().map_err(Error::system("socket"))?;
+        match TcpMedia::bind(address) {
+            Ok(tcp) => return Ok((socket, Some(tcp))),
+            Err(error) if tries_left == 0 => return Err(error),
+            Err(_) => {}
+        }
     }
 }
 

@@ -7,16 +7,18 @@
 //!
 //! This is the only crate with sockets and threads. It must never drop anything without counting it.
 //!
-//! Read in this order: [`command`], `shard`, `intake`, `writer`, `socket`, then the small parts.
+//! Read in this order: [`command`], `shard`, `intake`, `writer`, `socket`, `tcp`, then the small parts.
 
 mod clock;
 pub mod command;
 mod engine;
 mod error;
 mod events;
+mod framing;
 mod intake;
 mod shard;
 mod socket;
+mod tcp;
 mod writer;
 
 pub use engine::{Engine, EngineConfig};

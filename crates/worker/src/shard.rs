@@ -1,4 +1,4 @@
-//! The shard: the thread that owns the socket and all sessions.
+//! The shard: the thread that owns the sockets and all sessions.
 //!
 //! A round reads what arrived, runs commands and timers, passes orders to the journal thread, sends
 //! what came out, publishes events, and sleeps until something happens or the next deadline.
@@ -9,14 +9,15 @@ use std::sync::mpsc::{Receiver, TryRecvError};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use isotape_sfu::{Error, Sfu};
+use isotape_sfu::{Error, Sfu, Tuple};
 use serde_json::{Value, json};
 
 use crate::clock::Reading;
 use crate::command::{Command, Layer, Request};
 use crate::events::EventQueue;
 use crate::intake::Intake;
-use crate::socket::{self, EventFd, MediaSocket};
+use crate::socket::{self, EventFd, MediaSocket, Watch};
+use crate::tcp::TcpMedia;
 
 /// Batches of datagrams read in one round before commands and timers get their turn.
 const BATCHES_PER_ROUND: usize = 8;
@@ -39,6 +40,8 @@ pub type Metrics = Arc<Mutex<BTreeMap<&'static str, u64>>>;
 
 pub struct Shard {
     pub socket: MediaSocket,
+    /// None when TCP is turned off.
+    pub tcp: Option<TcpMedia>,
     pub sfu: Sfu,
     pub commands: Receiver<Request>,
     pub wake: Arc<EventFd>,
@@ -54,7 +57,7 @@ impl Shard {
     /// Works until all command senders are gone.
     pub fn run(mut self) {
         loop {
-            let received = self.read();
+            let received = self.read() + self.read_tcp();
             if !self.run_commands() {
                 break;
             }
@@ -64,6 +67,7 @@ impl Shard {
             self.publish_metrics(now);
             if received >= BUSY_DATAGRAMS {
                 std::thread::sleep(BUSY_PAUSE);
+                self.wait(Duration::ZERO);
             } else {
                 self.sleep();
             }
@@ -81,7 +85,7 @@ impl Shard {
                     .stamp_unix_ns
                     .map_or(reading.now, |stamp| reading.instant_of(stamp));
                 *latest = at.max(*latest);
-                sfu.receive(*latest, datagram.source, datagram.contents);
+                sfu.receive(*latest, Tuple::udp(datagram.source), datagram.contents);
             });
             total += count;
             if count == 0 {
@@ -89,6 +93,22 @@ impl Shard {
             }
         }
         total
+    }
+
+    fn read_tcp(&mut self) -> usize {
+        let Some(tcp) = &mut self.tcp else {
+            return 0;
+        };
+        let now = Instant::now().max(self.latest);
+        self.latest = now;
+        let sfu = &mut self.sfu;
+        let count = tcp.receive(now, |source, frame| {
+            sfu.receive(now, Tuple::tcp(source), frame)
+        });
+        for source in tcp.take_closed() {
+            sfu.lose(Tuple::tcp(source));
+        }
+        count
     }
 
     /// False when the engine was closed.
@@ -127,13 +147,16 @@ impl Shard {
     fn emit(&mut self) {
         let output = &mut self.sfu.output;
         self.intake.take(&mut output.orders);
+        if let Some(tcp) = &mut self.tcp {
+            tcp.send(&mut output.datagrams);
+        }
         self.socket.send(&mut output.datagrams);
         for event in output.events.drain(..) {
             self.events.push(&event);
         }
     }
 
-    fn sleep(&self) {
+    fn sleep(&mut self) {
         let now = Instant::now();
         let until = self
             .sfu
@@ -144,11 +167,15 @@ impl Shard {
         } else {
             IDLE
         };
-        socket::wait(
-            self.socket.as_raw_fd(),
-            self.wake.as_raw_fd(),
-            until.min(most),
-        );
+        self.wait(until.min(most));
+    }
+
+    fn wait(&mut self, timeout: Duration) {
+        let mut own = [self.socket.as_raw_fd(), self.wake.as_raw_fd()].map(Watch::reading);
+        let tcp = self.tcp.iter_mut();
+        let tcp = tcp.flat_map(|tcp| tcp.watches(Instant::now()));
+        let mut watches: Vec<_> = own.iter_mut().chain(tcp).collect();
+        socket::wait(&mut watches, timeout);
     }
 
     fn publish_metrics(&mut self, now: Instant) {
@@ -163,6 +190,9 @@ impl Shard {
             .unwrap_or_else(|poisoned| poisoned.into_inner());
         metrics.extend(self.sfu.output.counters.named());
         metrics.extend(self.sfu.gauges());
+        if let Some(tcp) = &self.tcp {
+            metrics.extend(tcp.named());
+        }
         metrics.extend([
             ("datagrams_received", counters.datagrams_received),
             ("datagrams_sent", counters.datagrams_sent),

@@ -164,7 +164,7 @@ impl MediaSocket {
         // SAFETY: as above.
         let mut messages: [libc::mmsghdr; BATCH] = unsafe { zeroed() };
         for (index, datagram) in batch.iter_mut().enumerate() {
-            let length = write_address(datagram.destination, &mut self.names[index]);
+            let length = write_address(datagram.destination.address, &mut self.names[index]);
             vectors[index].iov_base = datagram.contents.as_mut_ptr().cast();
             vectors[index].iov_len = datagram.contents.len();
             let header = &mut messages[index].msg_hdr;
@@ -293,7 +293,8 @@ fn set_buffer_sizes(descriptor: RawFd, size: libc::c_int) -> io::Result<()> {
     Ok(())
 }
 
-fn set_option(descriptor: RawFd, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
+/// Sets a number at the level of the socket.
+pub fn set_option(descriptor: RawFd, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
     let length = size_of::<libc::c_int>() as libc::socklen_t;
     // SAFETY: the value lives through the call and has the length given.
     let outcome = unsafe {
@@ -346,14 +347,38 @@ impl AsRawFd for EventFd {
     }
 }
 
-/// Sleeps until one of the two is readable or the time is over.
-pub fn wait(first: RawFd, second: RawFd, timeout: Duration) {
-    let entry = |fd| libc::pollfd {
-        fd,
-        events: libc::POLLIN,
+/// A descriptor to wait for.
+#[derive(Debug)]
+pub struct Watch {
+    descriptor: RawFd,
+    /// Whether to wait until it can be written to, too.
+    pub writing: bool,
+    is_ready: bool,
+}
+
+impl Watch {
+    pub fn reading(descriptor: RawFd) -> Self {
+        Self {
+            descriptor,
+            writing: false,
+            is_ready: false,
+        }
+    }
+
+    /// Whether it became ready, or failed, since it was last asked.
+    pub fn take_ready(&mut self) -> bool {
+        std::mem::take(&mut self.is_ready)
+    }
+}
+
+/// Sleeps until one is ready or the time is over.
+pub fn wait(watches: &mut [&mut Watch], timeout: Duration) {
+    let entry = |watch: &&mut Watch| libc::pollfd {
+        fd: watch.descriptor,
+        events: libc::POLLIN | if watch.writing { libc::POLLOUT } else { 0 },
         revents: 0,
     };
-    let mut entries = [entry(first), entry(second)];
+    let mut entries: Vec<_> = watches.iter().map(entry).collect();
     let timeout = libc::timespec {
         tv_sec: timeout.as_secs() as _,
         tv_nsec: timeout.subsec_nanos() as _,
@@ -362,11 +387,14 @@ pub fn wait(first: RawFd, second: RawFd, timeout: Duration) {
     unsafe {
         libc::ppoll(
             entries.as_mut_ptr(),
-            2,
+            entries.len() as _,
             &raw const timeout,
             std::ptr::null(),
         )
     };
+    for (watch, entry) in watches.iter_mut().zip(entries) {
+        watch.is_ready |= entry.revents != 0;
+    }
 }
 
 /// Makes everything written to the file system of `descriptor` durable (syncfs reports errors since Linux 5.8).
@@ -382,6 +410,7 @@ pub fn sync_file_system(descriptor: RawFd) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use isotape_sfu::Tuple;
     use std::time::{SystemTime, UNIX_EPOCH};
 
     fn socket() -> MediaSocket {
@@ -407,7 +436,7 @@ mod tests {
         let destination = to.local_address().unwrap();
         let mut batch: Vec<_> = (0..100u8)
             .map(|n| Datagram {
-                destination,
+                destination: Tuple::udp(destination),
                 contents: vec![n; 20 + n as usize],
             })
             .collect();
@@ -434,7 +463,7 @@ mod tests {
             for _ in 0..2 {
                 let contents = vec![0; DATAGRAM_MIN_BYTES];
                 from.send(&mut vec![Datagram {
-                    destination,
+                    destination: Tuple::udp(destination),
                     contents,
                 }]);
                 std::thread::sleep(apart);
@@ -464,7 +493,7 @@ mod tests {
             &mut sizes
                 .iter()
                 .map(|size| Datagram {
-                    destination,
+                    destination: Tuple::udp(destination),
                     contents: vec![0; *size],
                 })
                 .collect(),

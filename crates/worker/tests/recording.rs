@@ -3,46 +3,13 @@
 mod kit;
 
 use std::collections::HashSet;
-use std::path::Path;
 
-use isotape_journal::{Reader, RecordType};
-use kit::{Client, PATIENCE, Server, connect, folder, journal, run};
+use isotape_journal::RecordType;
+use kit::{
+    Client, PATIENCE, Server, alice_with_camera, connect, folder, journal, numbered, read, run,
+};
 use serde_json::{Value, json};
 use str0m::format::Codec;
-
-/// The payloads of a journal's RTP packets in the order of arrival, and the types of all records.
-fn read(dir: &Path) -> (Vec<Vec<u8>>, Vec<RecordType>) {
-    let mut payloads = Vec::new();
-    let mut types = Vec::new();
-    let mut reader = Reader::open(dir).unwrap();
-    while let Some(record) = reader.next_record().unwrap() {
-        types.push(record.kind);
-        if record.kind == RecordType::RTP {
-            let words = if record.payload[0] & 0x10 != 0 {
-                1 + u16::from_be_bytes([record.payload[14], record.payload[15]]) as usize
-            } else {
-                0
-            };
-            payloads.push(record.payload[12 + 4 * words..].to_vec());
-        }
-    }
-    (payloads, types)
-}
-
-fn numbered(n: u32) -> Vec<u8> {
-    let mut payload = vec![0x10, 0x00];
-    payload.extend(n.to_be_bytes());
-    payload.resize(600, n as u8);
-    payload
-}
-
-/// A client that is connected and sends a camera as `track`, recorded in the journal `j-cam`.
-fn alice_with_camera(root: &Path, server: &mut Server, track: &str) -> Client {
-    let mut alice = Client::new("alice");
-    alice.join(server, "room", &[("video", track, journal(root, "j-cam"))]);
-    connect(server, &mut [&mut alice]);
-    alice
-}
 
 #[test]
 fn a_publisher_is_recorded_and_seen_by_the_other_peer() {

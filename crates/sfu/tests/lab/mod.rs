@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use isotape_sfu::{
-    Config, Event, JournalSpec, Kind, Order, Payload, Pc, Sfu, TrackSpec, VideoCodec,
+    Config, Event, JournalSpec, Kind, Order, Payload, Pc, Sfu, TrackSpec, Tuple, VideoCodec,
 };
 use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
 use str0m::format::Codec;
@@ -124,6 +124,7 @@ impl Lab {
         let now = Instant::now();
         let config = Config {
             announce: vec![server()],
+            tcp: true,
             video_codecs: vec![VideoCodec::Vp8],
         };
         Self {
@@ -347,7 +348,8 @@ impl Lab {
                 return;
             };
             if flight.to_server {
-                self.sfu.receive(self.now, flight.address, &flight.contents);
+                self.sfu
+                    .receive(self.now, Tuple::udp(flight.address), &flight.contents);
             } else {
                 self.give(flight.browser, flight.address, &flight.contents);
             }
@@ -381,7 +383,7 @@ impl Lab {
                 continue;
             }
             if self.delay.is_zero() {
-                self.sfu.receive(self.now, source, &datagram);
+                self.sfu.receive(self.now, Tuple::udp(source), &datagram);
             } else {
                 self.fly(index, source, true, datagram);
             }
@@ -393,8 +395,8 @@ impl Lab {
         self.events.append(&mut self.sfu.output.events);
         self.orders.append(&mut self.sfu.output.orders);
         for datagram in std::mem::take(&mut self.sfu.output.datagrams) {
-            self.datagrams_out.push(datagram.destination);
-            let address = datagram.destination;
+            let address = datagram.destination.address;
+            self.datagrams_out.push(address);
             for index in 0..self.browsers.len() {
                 let browser = &self.browsers[index];
                 let is_mine = [&browser.publish, &browser.subscribe]

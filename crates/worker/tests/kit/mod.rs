@@ -3,9 +3,11 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use isotape_journal::{Reader, RecordType};
 use isotape_sim::{PlainSession, is_rtp};
 use isotape_worker::{Engine, EngineConfig};
 use serde_json::{Value, json};
@@ -16,6 +18,9 @@ use str0m::{Event, Rtc};
 
 /// How long any one condition may take on a loaded machine.
 pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How often a session checks its pairs.
+pub const CHECK_INTERVAL: Duration = Duration::from_millis(400);
 
 /// Of every Track.
 const FIRST_SEQUENCE: u64 = 7_000;
@@ -33,8 +38,16 @@ impl Server {
     }
 
     pub fn start_with(journal_root: &Path, video_codecs: &[&str]) -> Self {
-        let config = json!({"bind": "127.0.0.1:0", "announce": ["127.0.0.1"], "journal_root": journal_root,
-            "video_codecs": video_codecs, "sync_interval_ms": 50});
+        let addresses = json!({"bind": "127.0.0.1:0", "announce": ["127.0.0.1"]});
+        Self::start_at(journal_root, video_codecs, addresses)
+    }
+
+    /// With what the config says about addresses.
+    pub fn start_at(journal_root: &Path, video_codecs: &[&str], addresses: Value) -> Self {
+        let mut config = addresses;
+        config["journal_root"] = json!(journal_root);
+        config["video_codecs"] = json!(video_codecs);
+        config["sync_interval_ms"] = json!(50);
         let config: EngineConfig = serde_json::from_value(config).unwrap();
         Self {
             engine: Engine::start(config).unwrap(),
@@ -95,25 +108,32 @@ impl Server {
 
 /// One PeerConnection of the client.
 pub struct Session {
-    plain: PlainSession,
+    pub plain: PlainSession,
     pub packets: Vec<RtpPacket>,
     pub texts: Vec<String>,
     pub channel: Option<str0m::channel::ChannelId>,
     pub key_frames_asked: u32,
     /// Of the datagrams to send, those to leave out: every n-th RTP packet.
     pub lose_every: Option<u64>,
+    /// When the first check went out since this was set to nothing.
+    pub checked_at: Option<Instant>,
     sent: u64,
 }
 
 impl Session {
-    pub fn new() -> Self {
+    pub fn at(ip: IpAddr) -> Self {
+        // A path that died is noticed within the patience of a test, and a new one is checked at once.
+        let mut config = Rtc::builder();
+        config.set_initial_stun_rto(CHECK_INTERVAL);
+        config.set_max_stun_rto(CHECK_INTERVAL);
         Self {
-            plain: PlainSession::new(Rtc::builder()),
+            plain: PlainSession::at(config, ip),
             packets: Vec::new(),
             texts: Vec::new(),
             channel: None,
             key_frames_asked: 0,
             lose_every: None,
+            checked_at: None,
             sent: 0,
         }
     }
@@ -125,7 +145,11 @@ impl Session {
     /// Sends and receives what is there now.
     pub fn turn(&mut self) {
         let (sent, lose_every) = (&mut self.sent, self.lose_every);
+        let checked_at = &mut self.checked_at;
         let happened = self.plain.turn(|datagram| {
+            if is_stun(datagram) {
+                checked_at.get_or_insert_with(Instant::now);
+            }
             *sent += u64::from(is_rtp(datagram));
             let is_chosen = lose_every.is_some_and(|every| sent.is_multiple_of(every));
             !(is_rtp(datagram) && is_chosen)
@@ -148,6 +172,11 @@ impl Session {
     }
 }
 
+/// RFC 7983 section 7, for the methods in use.
+fn is_stun(datagram: &[u8]) -> bool {
+    datagram.first().is_some_and(|first| *first < 2)
+}
+
 /// A published Track: what the map says, and what is sent.
 pub struct Source {
     pub track_id: String,
@@ -167,10 +196,15 @@ pub struct Client {
 
 impl Client {
     pub fn new(peer: &str) -> Self {
+        Self::at(peer, Ipv4Addr::LOCALHOST.into())
+    }
+
+    /// With candidates at this address of the machine.
+    pub fn at(peer: &str, ip: IpAddr) -> Self {
         Self {
             peer: peer.into(),
-            publish: Session::new(),
-            subscribe: Session::new(),
+            publish: Session::at(ip),
+            subscribe: Session::at(ip),
             sources: Vec::new(),
         }
     }
@@ -247,7 +281,7 @@ impl Client {
         self.sources.iter().map(entry).collect()
     }
 
-    fn negotiate(
+    pub fn negotiate(
         &mut self,
         server: &mut Server,
         (offer, pending): (SdpOffer, str0m::change::SdpPendingOffer),
@@ -333,7 +367,7 @@ impl Client {
     }
 }
 
-fn api_apply(api: str0m::change::SdpApi<'_>) -> (SdpOffer, str0m::change::SdpPendingOffer) {
+pub fn api_apply(api: str0m::change::SdpApi<'_>) -> (SdpOffer, str0m::change::SdpPendingOffer) {
     api.apply().unwrap()
 }
 
@@ -382,4 +416,38 @@ pub fn folder(name: &str) -> std::path::PathBuf {
 /// The order to record a Track.
 pub fn journal(root: &Path, id: &str) -> Value {
     json!({"id": id, "dir": root.join(id), "meta": {"test": id}})
+}
+
+/// The payloads of a journal's RTP packets in the order of arrival, and the types of all records.
+pub fn read(dir: &Path) -> (Vec<Vec<u8>>, Vec<RecordType>) {
+    let mut payloads = Vec::new();
+    let mut types = Vec::new();
+    let mut reader = Reader::open(dir).unwrap();
+    while let Some(record) = reader.next_record().unwrap() {
+        types.push(record.kind);
+        if record.kind == RecordType::RTP {
+            let words = if record.payload[0] & 0x10 != 0 {
+                1 + u16::from_be_bytes([record.payload[14], record.payload[15]]) as usize
+            } else {
+                0
+            };
+            payloads.push(record.payload[12 + 4 * words..].to_vec());
+        }
+    }
+    (payloads, types)
+}
+
+pub fn numbered(n: u32) -> Vec<u8> {
+    let mut payload = vec![0x10, 0x00];
+    payload.extend(n.to_be_bytes());
+    payload.resize(600, n as u8);
+    payload
+}
+
+/// A client that is connected and sends a camera as `track`, recorded in the journal `j-cam`.
+pub fn alice_with_camera(root: &Path, server: &mut Server, track: &str) -> Client {
+    let mut alice = Client::new("alice");
+    alice.join(server, "room", &[("video", track, journal(root, "j-cam"))]);
+    connect(server, &mut [&mut alice]);
+    alice
 }
