@@ -17,8 +17,9 @@ export PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD := 1
 
 FIND_RUST := find crates -path crates/patched -prune -o \( -name '*.rs' -o -name 'Cargo.toml' \) -print
 RUST := Cargo.toml Cargo.lock $(shell $(FIND_RUST))
-PACKAGE := pyproject.toml README.md $(shell find src -name __pycache__ -prune -o -path '*/static/built' -prune -o -name '*.so' -prune -o -type f -print)
-WEB := $(shell find web -type f 2>/dev/null)
+PACKAGE := pyproject.toml README.md $(shell find src -name __pycache__ -prune -o -path '*/static/built' -prune -o -path '*/static/prebuilt' -prune -o -name '*.so' -prune -o -type f -print)
+WEB := $(shell find web -path web/prebuilt -prune -o -type f -print 2>/dev/null)
+PREBUILT := $(addprefix web/prebuilt/,main.tsx page.css build.mjs tsconfig.json)
 
 # `make setup` installs the wheel; after one `make core` the checkout itself is installed, until `make clean`.
 INSTALLED := $(if $(wildcard .build/editable),.build/core.stamp,.build/wheel.stamp)
@@ -70,6 +71,15 @@ netlab: setup  ## packets lost over bad networks, and is the ledger exact (25 mi
 	$(PY) scripts/netlab $(NETLAB)
 
 ##@ Build
+.PHONY: prebuilt
+prebuilt: .build/prebuilt.stamp  ## the 100ms Prebuilt UI as a second join page (13 MB, not in the wheel)
+	# A server that runs from an installed wheel looks beside its own files.
+	installed=$$($(PY) -c 'import isotape; print(isotape.__path__[0])' 2>/dev/null || true)
+	if [ -n "$$installed" ] && [ ! "$$installed" -ef src/isotape ]; then
+	  rm -rf "$$installed/web/static/prebuilt"
+	  cp -R src/isotape/web/static/prebuilt "$$installed/web/static/prebuilt"
+	fi
+
 .PHONY: core
 core: .build/crates.stamp .build/web.stamp  ## for working on isotape: debug build of isotape._core, the checkout itself installed
 	touch .build/editable
@@ -87,11 +97,12 @@ lock: .build/python.stamp  ## resolve requirements.lock, package-lock.json and C
 	$(PY) -m uv pip compile --quiet --upgrade --python-version 3.11 --generate-hashes --no-header \
 	  --no-emit-index-url --no-emit-find-links --all-extras --group dev pyproject.toml --output-file requirements.lock
 	npm update --ignore-scripts --package-lock-only
+	npm update --ignore-scripts --package-lock-only --prefix web/prebuilt
 	cargo update
 
 .PHONY: clean
 clean:  ## remove everything that these targets made, the environment too
-	rm -rf .build .venv node_modules dist target crates/patched src/isotape/web/static/built src/isotape/*.so src/isotape/third_party_licences.txt
+	rm -rf .build .venv node_modules web/prebuilt/node_modules dist target crates/patched src/isotape/web/static/built src/isotape/web/static/prebuilt src/isotape/*.so src/isotape/third_party_licences.txt
 	find src tests bench scripts -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 
 # -- the steps of setup -------------------------------------------------------------------------------------------------------------------
@@ -112,6 +123,14 @@ clean:  ## remove everything that these targets made, the environment too
 
 .build/web.stamp: scripts/build-web .build/node.stamp $(WEB)
 	scripts/build-web
+	touch $@
+
+.build/prebuilt.node.stamp: web/prebuilt/package-lock.json web/prebuilt/package.json .build/debian.stamp
+	npm ci --ignore-scripts --loglevel=error --prefix web/prebuilt
+	touch $@
+
+.build/prebuilt.stamp: scripts/build-prebuilt .build/node.stamp .build/prebuilt.node.stamp $(PREBUILT)
+	scripts/build-prebuilt
 	touch $@
 
 .build/crates.stamp: scripts/patch-crates Cargo.toml $(shell find crates/patches -type f) .build/debian.stamp

@@ -23,7 +23,7 @@ from isotape.assets.build import AssetBuilder, Places
 from isotape.assets.retention import Reaper
 from isotape.auth.credentials import Credentials, load_or_make
 from isotape.clock import Clock, SystemClock
-from isotape.dashboard import DashboardParts, build_dashboard, ensure_admin, static_files
+from isotape.dashboard import DashboardParts, build_dashboard, ensure_admin, prebuilt_files, static_files
 from isotape.db import workspaces
 from isotape.db.engine import Database, open_database
 from isotape.engine import EngineConfig
@@ -197,6 +197,7 @@ class Server:
         self.state.engine_failed = self.engine.failed.is_set
         self.http.include_router(health.build_health(self.state, self.database, self.metrics))
         self.http.include_router(build_dashboard(self._dashboard_parts()))
+        self.http.mount("/static/prebuilt", prebuilt_files())
         self.http.mount("/static", static_files())
         config = uvicorn.Config(
             self.http,

@@ -1,6 +1,6 @@
 """The security headers of our pages: which hosts a page may talk to, and that nobody may frame it. Pure.
 
-The join page's `connect-src` is also what keeps the client SDK's telemetry, which carries room tokens, off the wire.
+The `connect-src` of the join pages is also what keeps the client SDK's telemetry, which carries room tokens, off the wire.
 """
 
 import re
@@ -19,6 +19,9 @@ _COMMON = {
 }
 # Pico draws the arrows of its form fields as data: pictures.
 _POLICY = "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+_DEVICES = "camera=(self), microphone=(self), display-capture=(self), autoplay=(self)"
+# The hash of nothing: Prebuilt's style library adds an empty element and fills it by script, which the policy allows.
+_EMPTY_STYLE = "'sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU='"
 
 
 def dashboard_headers() -> Mapping[str, str]:
@@ -31,11 +34,20 @@ def dashboard_headers() -> Mapping[str, str]:
 
 def join_headers(host: str, public_url: str) -> Mapping[str, str]:
     """The policy of the join page: sockets to this node only, under the name the browser used or the public one."""
-    hosts = [name for name in dict.fromkeys((host, urlsplit(public_url).netloc)) if _HOST.match(name)]
-    sockets = " ".join(f"ws://{name} wss://{name}" for name in hosts)
-    policy = f"{_POLICY}; connect-src 'self' {sockets}; worker-src 'self' blob:; media-src 'self' blob:"
     return {
         **_COMMON,
-        "Content-Security-Policy": policy,
-        "Permissions-Policy": "camera=(self), microphone=(self), display-capture=(self), autoplay=(self)",
+        "Content-Security-Policy": _call_policy(host, public_url),
+        "Permissions-Policy": _DEVICES,
     }
+
+
+def prebuilt_headers(host: str, public_url: str) -> Mapping[str, str]:
+    """The policy of the Prebuilt page: that of the join page, and the one inline style that its UI cannot do without."""
+    policy = f"{_call_policy(host, public_url)}; style-src 'self' {_EMPTY_STYLE}"
+    return {**_COMMON, "Content-Security-Policy": policy, "Permissions-Policy": _DEVICES}
+
+
+def _call_policy(host: str, public_url: str) -> str:
+    hosts = [name for name in dict.fromkeys((host, urlsplit(public_url).netloc)) if _HOST.match(name)]
+    sockets = " ".join(f"ws://{name} wss://{name}" for name in hosts)
+    return f"{_POLICY}; connect-src 'self' {sockets}; worker-src 'self' blob:; media-src 'self' blob:"

@@ -23,6 +23,8 @@ from isotape.errors import IsotapeError
 
 _WEB = Path(__file__).parent.parent / "web"
 STATIC = _WEB / "static" / "built"
+# Made by `make prebuilt` alone; absent on most servers.
+PREBUILT = _WEB / "static" / "prebuilt"
 
 # What a page says after a change. The address carries the key only, so nobody can make a page say their own words.
 SAID = {
@@ -37,6 +39,11 @@ SAID = {
 def static_files() -> StaticFiles:
     """The built scripts and styles, to be mounted at /static."""
     return StaticFiles(directory=STATIC, check_dir=False)
+
+
+def prebuilt_files() -> StaticFiles:
+    """The bundle of the Prebuilt UI, to be mounted at /static/prebuilt; it may be built while the server runs."""
+    return StaticFiles(directory=PREBUILT, check_dir=False)
 
 
 class Look:
