@@ -199,3 +199,63 @@ pub fn guarded<T>(f: impl FnOnce() -> T) -> Result<T, String> {
             .unwrap_or_else(|| "panic".to_owned())
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codecs::{VideoCodec, codec_config};
+
+    fn connection(now: Instant) -> Connection {
+        let key = ConnectionKey {
+            peer: 1,
+            pc: Pc::Publish,
+            generation: 1,
+        };
+        let codecs = codec_config(&[VideoCodec::Vp8], true);
+        Connection::new(key, codecs, std::iter::empty(), now)
+    }
+
+    fn source(port: u16) -> Tuple {
+        Tuple::udp(([192, 0, 2, 1], port).into())
+    }
+
+    #[test]
+    fn the_latest_nomination_is_followed_and_a_spare_pair_is_not() {
+        let now = Instant::now();
+        let mut connection = connection(now);
+        assert!(
+            !connection.follow(source(1), true, now),
+            "the first is no change"
+        );
+        assert!(!connection.follow(source(2), false, now), "a spare pair");
+        assert!(connection.follow(source(2), true, now));
+        assert!(connection.follow(source(1), true, now), "and back");
+    }
+
+    #[test]
+    fn a_client_that_nominates_only_once_is_followed_when_its_old_path_is_silent() {
+        let now = Instant::now();
+        let mut connection = connection(now);
+        connection.follow(source(1), true, now);
+        let media_at = now + PATH_SILENCE;
+        connection.hear(source(1), media_at);
+        let early = media_at + PATH_SILENCE - Duration::from_millis(1);
+        assert!(!connection.follow(source(2), false, early));
+        assert!(connection.follow(source(2), false, media_at + PATH_SILENCE));
+    }
+
+    #[test]
+    fn a_closed_tcp_connection_leaves_no_path_behind() {
+        let now = Instant::now();
+        let mut connection = connection(now);
+        connection.follow(source(1), true, now);
+        connection.lose_path(source(2));
+        assert_eq!(connection.path, Some(source(1)));
+        connection.lose_path(source(1));
+        assert!(
+            !connection.follow(source(2), false, now),
+            "any will do, and it is the first"
+        );
+        assert_eq!(connection.path, Some(source(2)));
+    }
+}
