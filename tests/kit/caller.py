@@ -9,11 +9,15 @@ from typing import Any, Protocol
 
 _DEVICES = Path(__file__).with_name("stamped_devices.js").read_text()
 _JOIN_MS = 30_000
-# Keeps the SDK's peer connections in reach, so that a test can ask them what they sent.
+# Keeps the SDK's peer connections and sockets in reach, so that a test can ask what they sent, or cut them.
 _KEEP_CONNECTIONS = """
 window.connections = [];
 window.RTCPeerConnection = class extends RTCPeerConnection {
   constructor(...given) { super(...given); window.connections.push(this); }
+};
+window.sockets = [];
+window.WebSocket = class extends WebSocket {
+  constructor(...given) { super(...given); window.sockets.push(this); }
 };
 """
 _PICTURES_SENT = """async () => {
