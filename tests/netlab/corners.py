@@ -22,5 +22,5 @@ CORNERS = (
     Scenario("disorder", Weather(_DISORDER, _DISORDER), "H264", loss_goal=0.0),
 )
 
-# Not a loss that anything asks for again: what comes from the new address before the peer has shown that it is its own is dropped.
+# What comes from the new address before the peer has shown that it is its own is refused, and may be asked for again.
 REBINDING = Scenario("rebinding", both_ways(40), rebind_at_s=4.0)

@@ -71,10 +71,10 @@ async def test_sound_and_picture_stay_in_step(outcomes: Outcomes, name: str) -> 
     assert max(map(abs, outcomes[name].av_errors_ms)) <= _AV_ERROR_MS
 
 
-async def test_a_nat_that_forgets_costs_one_gap_of_its_length(outcomes: Outcomes) -> None:
+async def test_a_nat_that_forgets_is_over_soon_and_accounted_for(outcomes: Outcomes) -> None:
     outcome = outcomes[REBINDING.name]
     # Media from an address that has not shown whose it is is refused: it was given, and rightly is not kept.
     assert [problem for problem in outcome.problems if "given to the server and are not kept" not in problem] == []
     for track in outcome.tracks.values():
-        assert track.counts.lost > 0
+        assert track.repeats > 0, "nothing came from another address"
         assert track.silence_s <= _BACK_S
