@@ -73,7 +73,7 @@ netlab: setup  ## packets lost over bad networks, and is the ledger exact (25 mi
 ##@ Build
 .PHONY: prebuilt
 prebuilt: .build/prebuilt.stamp  ## the 100ms Prebuilt UI as a second join page (13 MB, not in the wheel)
-	# A server that runs from an installed wheel looks beside its own files.
+	@# A server that runs from an installed wheel looks beside its own files.
 	installed=$$($(PY) -c 'import isotape; print(isotape.__path__[0])' 2>/dev/null || true)
 	if [ -n "$$installed" ] && [ ! "$$installed" -ef src/isotape ]; then
 	  rm -rf "$$installed/web/static/prebuilt"

@@ -74,7 +74,9 @@ class Guest:
 
     def strangers(self, url: str) -> list[str]:
         """The requests to anywhere but the server."""
-        return [one.url for one in self.requests if urlsplit(one.url.removeprefix("blob:")).netloc != urlsplit(url).netloc]
+        return [
+            one.url for one in self.requests if urlsplit(one.url.removeprefix("blob:")).netloc != urlsplit(url).netloc
+        ]
 
 
 async def test_a_peer_joins_shares_and_leaves_with_prebuilt_and_its_files_hold_what_it_sent(
@@ -126,6 +128,34 @@ async def test_a_prebuilt_peer_whose_socket_drops_comes_back_into_its_asset(tmp_
         assert {stamp.peer for stamp in stamps.stamps(file)} == {3}
         assert asset["duration"] >= _CALL_S
         await other.leave()
+        assert guest.strangers(node.server.url) == []
+
+
+async def test_chat_and_mute_reach_the_others_and_the_policy_lets_the_ui_look_as_it_is_drawn(
+    tmp_path: Path, built: None
+) -> None:
+    async with running_node(tmp_path / "data") as node, chromium() as browser:
+        _, code = await node.make_room()
+        guest = await _guest(browser, 5, node.server.url, code)
+        refused: list[str] = []
+        guest.page.on("console", lambda said: refused.append(said.text) if "style violates" in said.text else None)
+        other = await join(browser, node.server.url, code, 6)
+        await guest.page.get_by_test_id("chat_btn").click()
+        await guest.page.get_by_placeholder("Send a message...").fill("hello")
+        await guest.page.keyboard.press("Enter")
+        await expect(other.page.locator(".message")).to_have_text("guest5hello", timeout=_PATIENCE_MS)
+        await guest.page.locator("[aria-haspopup=dialog]").last.click()
+        await expect(guest.page.locator("em-emoji-picker")).to_be_visible()
+        await guest.page.keyboard.press("Escape")
+        await guest.page.get_by_test_id("emoji_reaction_btn").click()
+        await expect(guest.page.locator("em-emoji").first).to_be_visible()
+        await guest.page.keyboard.press("Escape")
+        await guest.page.get_by_test_id("audio_toggle_btn").click()
+        muted = other.page.locator(".tile", has_text="guest5")
+        await expect(muted).to_have_attribute("data-muted", "true", timeout=_PATIENCE_MS)
+        await guest.leave()
+        await other.leave()
+        assert refused == []
         assert guest.strangers(node.server.url) == []
 
 

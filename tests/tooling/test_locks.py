@@ -18,6 +18,8 @@ ASKED = [
     *(line for extra in PROJECT["project"]["optional-dependencies"].values() for line in extra),
     *PROJECT["dependency-groups"]["dev"],
 ]
+# The pages' own packages, and those that only `make prebuilt` installs.
+NODE = pytest.mark.parametrize("folder", [ROOT, ROOT / "web/prebuilt"], ids=["pages", "prebuilt"])
 PERMISSIVE = {"MIT", "0BSD", "ISC", "BSD-2-Clause", "BSD-3-Clause", "Apache-2.0"}
 
 
@@ -47,15 +49,17 @@ def test_the_python_lock_names_no_place_to_fetch_from() -> None:
     assert not re.findall(r"(?m)^\s*(?:-i\b|-f\b|--index-url|--extra-index-url|--find-links|--trusted-host).*", text)
 
 
-def test_the_node_lock_is_of_this_package_json() -> None:
-    asked = json.loads((ROOT / "package.json").read_text())
-    root = json.loads((ROOT / "package-lock.json").read_text())["packages"][""]
+@NODE
+def test_the_node_lock_is_of_this_package_json(folder: Path) -> None:
+    asked = json.loads((folder / "package.json").read_text())
+    root = json.loads((folder / "package-lock.json").read_text())["packages"][""]
     for kind in ("dependencies", "devDependencies"):
         assert root.get(kind) == asked.get(kind), "run make lock"
 
 
-def test_the_node_lock_has_hashes_and_no_urls() -> None:
-    packages = json.loads((ROOT / "package-lock.json").read_text())["packages"]
+@NODE
+def test_the_node_lock_has_hashes_and_no_urls(folder: Path) -> None:
+    packages = json.loads((folder / "package-lock.json").read_text())["packages"]
     fetched = {name: entry for name, entry in packages.items() if name}
     assert not [name for name, entry in fetched.items() if "resolved" in entry]
     assert not [name for name, entry in fetched.items() if not entry.get("integrity", "").startswith("sha512-")]
@@ -66,6 +70,12 @@ def test_no_script_that_the_pages_carry_is_under_a_licence_that_would_bind_their
     packages = json.loads((ROOT / "package-lock.json").read_text())["packages"]
     shipped = {name: entry.get("license") for name, entry in packages.items() if name and not entry.get("dev")}
     assert not {name: licence for name, licence in shipped.items() if licence not in PERMISSIVE}
+
+
+def test_the_prebuilt_page_carries_no_agpl_either() -> None:
+    """Some of its 400 packages name no licence or an unusual one, and none is in the wheel; this one its users would have to know of."""
+    packages = json.loads((ROOT / "web/prebuilt/package-lock.json").read_text())["packages"]
+    assert not [name for name, entry in packages.items() if "GPL" in str(entry.get("license"))]
 
 
 def test_the_cargo_lock_names_every_workspace_crate_at_its_version() -> None:

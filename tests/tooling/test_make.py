@@ -36,6 +36,8 @@ READ = """
 scripts/install-debian scripts/build-web scripts/patch-crates scripts/third-party-licences
 pyproject.toml requirements.lock package.json package-lock.json .npmrc Cargo.toml Cargo.lock README.md LICENSE NOTICE
 src/isotape/app.py crates/py/src/lib.rs crates/patches/str0m/0001-a.patch web/join/main.ts
+scripts/build-prebuilt web/prebuilt/package.json web/prebuilt/package-lock.json
+web/prebuilt/main.tsx web/prebuilt/page.css web/prebuilt/build.mjs web/prebuilt/tsconfig.json
 """.split()
 
 
@@ -73,6 +75,15 @@ def test_a_changed_source_repeats_its_step(finished_clone: Path, changed: str, s
     planned = make("--dry-run", "setup", folder=finished_clone).stdout
     assert step in planned
     assert "force-reinstall" in planned, "the wheel that setup installs carries the change"
+
+
+def test_the_prebuilt_page_is_made_when_asked_for_and_never_by_setup(finished_clone: Path) -> None:
+    for name in ("main.tsx", "package-lock.json"):
+        os.utime(finished_clone / "web/prebuilt" / name, (3000, 3000))
+    assert make("--question", "setup", folder=finished_clone).returncode == 0
+    planned = make("--dry-run", "prebuilt", folder=finished_clone).stdout
+    assert "--prefix web/prebuilt" in planned
+    assert "scripts/build-prebuilt" in planned
 
 
 def test_work_on_the_checkout_itself_never_waits_for_a_wheel(finished_clone: Path) -> None:

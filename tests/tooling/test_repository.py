@@ -58,7 +58,16 @@ def test_no_tracked_file_names_a_path_of_one_machine() -> None:
 
 
 @pytest.mark.parametrize(
-    "folder", ["target", ".venv", "node_modules", "crates/patched", "src/isotape/web/static/built"]
+    "folder",
+    [
+        "target",
+        ".venv",
+        "node_modules",
+        "web/prebuilt/node_modules",
+        "crates/patched",
+        "src/isotape/web/static/built",
+        "src/isotape/web/static/prebuilt",
+    ],
 )
 def test_nothing_that_the_build_makes_is_tracked(folder: str) -> None:
     assert not [path for path in tracked() if path.is_relative_to(ROOT / folder)]

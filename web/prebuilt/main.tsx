@@ -21,6 +21,12 @@ const endpoints = {
   event: origin,
 };
 
+// The UI asks for drawings of emoji, which another host would have to serve; the browser has characters for them.
+const emoji = customElements.get("em-emoji")!.prototype as HTMLElement;
+emoji.setAttribute = function (name: string, value: string): void {
+  HTMLElement.prototype.setAttribute.call(this, name, name === "set" ? "native" : value);
+};
+
 const prebuilt = createRef<HMSPrebuiltRefType>();
 
 /** Once per published microphone: the track may come after the join, and comes again after a role change. */

@@ -20,8 +20,14 @@ _COMMON = {
 # Pico draws the arrows of its form fields as data: pictures.
 _POLICY = "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 _DEVICES = "camera=(self), microphone=(self), display-capture=(self), autoplay=(self)"
-# The hash of nothing: Prebuilt's style library adds an empty element and fills it by script, which the policy allows.
-_EMPTY_STYLE = "'sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU='"
+# The style elements that the locked Prebuilt UI adds by itself, by the hash that Chromium names when it refuses them: an empty one that its
+# library fills by script, what keeps the page still behind a dialog, and the emoji picker's two.
+_PREBUILT_STYLES = (
+    "'sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU='",
+    "'sha256-nzTgYzXYDNe6BAHiiI7NNlfK8n/auuOAhh2t92YvuXo='",
+    "'sha256-+A14ONesVdzkn6nr37Osn+rUqNz4oFGZFDbLXrlae04='",
+    "'sha256-+lj04bSFuh8mcy7aLpf0z5C5b7izcwt61QYv/lgVMRg='",
+)
 
 
 def dashboard_headers() -> Mapping[str, str]:
@@ -42,8 +48,8 @@ def join_headers(host: str, public_url: str) -> Mapping[str, str]:
 
 
 def prebuilt_headers(host: str, public_url: str) -> Mapping[str, str]:
-    """The policy of the Prebuilt page: that of the join page, and the one inline style that its UI cannot do without."""
-    policy = f"{_call_policy(host, public_url)}; style-src 'self' {_EMPTY_STYLE}"
+    """The policy of the Prebuilt page: that of the join page, and the inline styles of its UI."""
+    policy = f"{_call_policy(host, public_url)}; style-src 'self' {' '.join(_PREBUILT_STYLES)}"
     return {**_COMMON, "Content-Security-Policy": policy, "Permissions-Policy": _DEVICES}
 
 
