@@ -8,6 +8,7 @@
     ├── Conflict                     409   the object's state forbids it
     ├── FolderInUse                  409   another process works on the data folder
     ├── PayloadTooLarge              413   over a stated limit
+    ├── Misdirected                  421   meant for a server that is gone; the client is told to begin anew
     ├── TooManyRequests              429   retry later
     ├── Unavailable                  503   this node cannot now; retry later
     ├── EngineError                  500   the media core refused or failed; carries its code
@@ -58,6 +59,10 @@ class FolderInUse(IsotapeError):
 
 class PayloadTooLarge(IsotapeError):
     status = 413
+
+
+class Misdirected(IsotapeError):
+    status = 421
 
 
 class TooManyRequests(IsotapeError):

@@ -95,8 +95,6 @@ class Signalling:
 
     def _connection_changed(self, event: ConnectionChanged) -> None:
         self._parts.rooms.media_changed(event.peer, event.connection, event.connected)
-        if event.connection == "publish" and event.connected:
-            self._negotiation.media_connected(event.peer)
         if event.connection == "subscribe" and not event.connected and self._parts.rooms.seat(event.peer):
             self._chores.spawn(self._negotiation.restart(event.peer), "restart of a subscribing connection")
 

@@ -19,6 +19,7 @@ class _Due(Enum):
     NOTHING = auto()
     WELCOME = auto()  # who is there
     OFFERS = auto()  # the subscribing connection's offers
+    RENEWAL = auto()  # that its connections are a dead server's
 
 
 @dataclass(slots=True, eq=False)
@@ -60,9 +61,13 @@ class Conversation:
             raise Conflict(f"peer {self.peer_id}: has opened another socket")
 
     def listen_after_reply(self) -> None:
-        """An offer was answered: the client may be sent offers, unless it has to make its connections anew first."""
+        """An offer was answered: the client may be sent offers."""
         if self._due is _Due.NOTHING:
             self._due = _Due.OFFERS
+
+    def renew_after_reply(self) -> None:
+        """An offer was refused because the server it was made to is gone."""
+        self._due = _Due.RENEWAL
 
     def flush(self) -> None:
         """Says what the reply had to come before: a client must know its own join before it hears of the room."""
@@ -73,6 +78,8 @@ class Conversation:
             self._welcome(self.seat)
         elif due is _Due.OFFERS:
             self.negotiation.listen(self.peer_id)
+        elif due is _Due.RENEWAL:
+            self.negotiation.renew(self.peer_id)
 
     def _welcome(self, seat: Seat) -> None:
         room = seat.room

@@ -5,8 +5,6 @@ socket. An answer carries nothing that names its offer, so an offer that a lost 
 unchanged, when the peer is back.
 """
 
-from enum import Enum, auto
-
 from isotape.engine import Engine
 from isotape.errors import EngineError, Unavailable
 from isotape.ids import PeerId, new_uuid
@@ -17,13 +15,6 @@ from isotape.wire import client as wire
 log = logger(part="signalling")
 
 
-class _Renewal(Enum):
-    """How far a client of before a restart is with making its connections anew."""
-
-    MEDIA = auto()  # its publishing connection is to come up again first
-    TOLD = auto()  # it has been told that this is another node
-
-
 class Negotiation:
     """The unanswered offer of each peer, and which peers may be sent one."""
 
@@ -32,7 +23,6 @@ class Negotiation:
         self._fanout = fanout
         self._unanswered: dict[PeerId, str] = {}
         self._listening: set[PeerId] = set()
-        self._renewals: dict[PeerId, _Renewal] = {}
         # A client learns by a changed id that the server it knew is gone.
         self.node_id = new_uuid()
 
@@ -44,31 +34,23 @@ class Negotiation:
 
     def listen(self, peer_id: PeerId) -> None:
         """The peer's client has its join's reply, or is back. An offer that it may have missed is said again."""
-        if peer_id in self._listening or peer_id in self._renewals:
+        if peer_id in self._listening:
             return
         self._listening.add(peer_id)
         if (sdp := self._unanswered.get(peer_id)) is not None:
             self._fanout.send(peer_id, wire.Notice.OFFER, wire.offer(sdp))
 
+    def is_from_before(self, node_id: str | None) -> bool:
+        """Whether an offer was made to a server that is gone. SDKs that do not name the node cannot be told to begin anew."""
+        return node_id is not None and node_id != self.node_id
+
     def renew(self, peer_id: PeerId) -> None:
-        """The peer offered from connections that a former server knew.
+        """The peer offered from connections that a former server knew: it is told to make both anew.
 
-        Its subscribing one could not take our first offer, so it must make both anew. It is told when its media is back: a
-        connection that is closed while it takes an answer never finishes, and the SDK would wait for it for ever.
+        Its offer must have been refused before. A connection that is closed while it takes an answer never finishes, and the
+        SDK would wait for it for ever.
         """
-        self.pause(peer_id)
-        self._renewals[peer_id] = _Renewal.MEDIA
-
-    def media_connected(self, peer_id: PeerId) -> None:
-        """The peer's publishing connection is up."""
-        if self._renewals.get(peer_id) is _Renewal.MEDIA:
-            self._renewals[peer_id] = _Renewal.TOLD
-            self._fanout.send(peer_id, wire.Notice.NODE_INFO, wire.node_info(self.node_id))
-
-    def begin_offers_anew(self, peer_id: PeerId, node_id: str | None) -> None:
-        """The peer offers to `node_id`. From a renewed connection on, what was to be offered to the old one is void."""
-        if node_id == self.node_id and self._renewals.get(peer_id) is _Renewal.TOLD:
-            self.forget(peer_id)
+        self._fanout.send(peer_id, wire.Notice.NODE_INFO, wire.node_info(self.node_id))
 
     def pause(self, peer_id: PeerId) -> None:
         """The peer's socket is gone."""
@@ -77,7 +59,6 @@ class Negotiation:
     def forget(self, peer_id: PeerId) -> None:
         self._listening.discard(peer_id)
         self._unanswered.pop(peer_id, None)
-        self._renewals.pop(peer_id, None)
 
     async def answered(self, peer_id: PeerId, sdp: str) -> None:
         """Passes an answer on. One to no offer is an echo of an offer said twice and is passed over."""

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from isotape.engine import Connection
+from isotape.errors import Misdirected
 from isotape.ids import PeerId
 from isotape.rooms import Joining, LeaveReason
 from isotape.signalling import courtesies
@@ -39,12 +40,12 @@ async def _join(talk: Conversation, join: Join) -> Message:
 
 async def _offer(talk: Conversation, offer: Offer) -> Message:
     seat = talk.required_seat()
+    if not seat.peer.in_engine and talk.negotiation.is_from_before(offer.sfu_node_id):
+        # No answer of ours fits: Firefox takes new ICE credentials only when it asked for them, and asks only when it has
+        # noticed that its connection is dead. The SDK passes over this refusal.
+        talk.renew_after_reply()
+        raise Misdirected(f"peer {talk.peer_id}: offers to a server that is gone")
     tracks = [params.track() for params in offer.tracks.values()]
-    # SDKs that do not name the node cannot be told to make their connections anew.
-    is_from_before = not seat.peer.in_engine and offer.sfu_node_id is not None
-    talk.negotiation.begin_offers_anew(talk.peer_id, offer.sfu_node_id)
-    if is_from_before:
-        talk.negotiation.renew(talk.peer_id)
     answer = wire.answer(await talk.parts.rooms.publish(seat, offer.desc.sdp, tracks))
     talk.listen_after_reply()
     return answer
@@ -57,9 +58,9 @@ async def _answer(talk: Conversation, answer: Answer) -> Message:
 
 
 async def _trickle(talk: Conversation, trickle: Trickle) -> Message:
-    talk.required_seat()
-    # An empty candidate says that there will be no more.
-    if trickle.candidate.candidate:
+    seat = talk.required_seat()
+    # An empty candidate says that there will be no more. Of a peer that the engine does not know, they are a dead connection's.
+    if trickle.candidate.candidate and seat.peer.in_engine:
         connection: Connection = "publish" if trickle.target == 0 else "subscribe"
         await talk.parts.engine.add_candidate(talk.peer_id, connection, trickle.candidate.candidate)
     return {}
