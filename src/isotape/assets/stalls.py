@@ -13,6 +13,7 @@ import numpy as np
 
 from isotape.assets.order import Epoch, Stall
 from isotape.assets.packets import Array, TrackLog
+from isotape.assets.reports import Reports, reports_of
 
 NS_PER_MS = 1_000_000
 
@@ -20,6 +21,8 @@ NS_PER_MS = 1_000_000
 _LEAST_NS = 25 * NS_PER_MS
 # A sender report's own error is up to 10 ms either way, so half of a step is proof enough beside the arrivals.
 _PROVEN = 0.5
+# Without reports on both sides the other Tracks must not have become later by more than this part of the step.
+_DOUBTFUL = 0.25
 # With neither reports nor another Track to ask, only what no network's queue holds for long is a stall.
 _UNPROVEN_NS = 1000 * NS_PER_MS
 _BIN_NS = 250 * NS_PER_MS
@@ -40,6 +43,7 @@ def heal(log: TrackLog, epoch: Epoch, others: Sequence[Epoch]) -> Epoch:
     """
     found: list[Stall] = []
     lateness = _lateness(epoch)
+    reports = reports_of(log, epoch)
     bins = _Bins(epoch, lateness)
     begin = 0
     for step in bins.candidates():
@@ -49,7 +53,7 @@ def heal(log: TrackLog, epoch: Epoch, others: Sequence[Epoch]) -> Epoch:
         if rise <= _LEAST_NS:
             continue
         packet = bins.packet_of_step(begin, step, rise)
-        stood_ns = _proven(rise, _reported_step(log, epoch, packet), _network_share(others, bins, step))
+        stood_ns = _proven(rise, _reported_step(reports, epoch, packet), _network_share(others, bins, step))
         if stood_ns > _LEAST_NS:
             found.append(Stall(packet, round(stood_ns)))
             begin = bins.of(packet) + 1
@@ -117,28 +121,21 @@ def _proven(rise: float, reported: float | None, network: float | None) -> float
     """The part of a rise that is the sender's: 0 when its reports or its other Tracks say that the network slowed down."""
     if reported is None and network is None:
         return rise if rise > _UNPROVEN_NS else 0.0
-    if reported is not None and reported < rise * _PROVEN:
+    if reported is None:
+        return rise - network if network is not None and network <= rise * _DOUBTFUL else 0.0
+    if reported < rise * _PROVEN:
         return 0.0
-    if network is not None:
-        return rise - network
-    return min(rise, reported) if reported is not None else rise
+    seen = rise - (network or 0.0)
+    return seen if abs(seen - reported) <= _LEAST_NS else reported
 
 
-def _reported_step(log: TrackLog, epoch: Epoch, packet: int) -> float | None:
+def _reported_step(reports: Reports, epoch: Epoch, packet: int) -> float | None:
     """The step of the sender's own clock at a packet, by its reports on both sides; None when a side has none."""
-    mine = [one for one in log.reports if one.ssrc == epoch.ssrc]
-    arrival_ns = int(epoch.packets["arrival_ns"][packet])
-    before = [one for one in mine if one.arrival_ns < arrival_ns][-_WITNESSES:]
-    after = [one for one in mine if one.arrival_ns >= arrival_ns][:_WITNESSES]
-    if not before or not after:
+    offsets = (reports.ntp_ns - reports.ntp_ns[:1]) - (reports.ticks - epoch.ticks[0]) * (1e9 / epoch.rate)
+    before = reports.arrivals < epoch.packets["arrival_ns"][packet]
+    if before.all() or not before.any():
         return None
-    sides = []
-    for side in (before, after):
-        timestamps = np.array([one.timestamp for one in side], np.uint32)
-        ticks = (timestamps - epoch.packets["timestamp"][packet]).view(np.int32).astype(np.int64)
-        ntp_ns = np.array([one.ntp_ns - mine[0].ntp_ns for one in side], np.int64)
-        sides.append(float(np.median(ntp_ns - ticks * (1e9 / epoch.rate))))
-    return sides[1] - sides[0]
+    return float(np.median(offsets[~before][:_WITNESSES]) - np.median(offsets[before][-_WITNESSES:]))
 
 
 def _network_share(others: Sequence[Epoch], bins: _Bins, step: int) -> float | None:

@@ -1,6 +1,7 @@
 """Whose clock says what: RTP ticks of an Epoch → the sender's NTP clock → the session's clock. Pure NumPy.
 
-Before it: order.py and stalls.py. After it: sound.py lays the audio out, pictures.py puts each picture beside the sound of its moment.
+Before it: order.py, stalls.py and reports.py. After it: sound.py lays the audio out, pictures.py puts each picture beside the sound of
+its moment.
 The session's clock is the server's arrival clock. Sound and picture of one peer meet on the sender's NTP clock, so the network's
 jitter never comes between them; without sender reports the earliest arrivals stand in. Times of different clocks are never mixed:
 ticks are the RTP clock's, ntp_ns the sender's, session_ns the server's.
@@ -13,8 +14,7 @@ import numpy as np
 
 from isotape.assets.order import Epoch
 from isotape.assets.packets import Array, TrackLog
-
-NS_PER_S = 1_000_000_000
+from isotape.assets.reports import NS_PER_S, Reports, reports_of
 
 # With fewer reports, or over less time, a slope is noise: Chromium's audio reports jitter by 10 ms, and 8 of them take 40 s.
 _LEAST_REPORTS = 8
@@ -26,8 +26,6 @@ _BINS = 200
 # A clock that bends away from its straight line by more than 5 ms, the error that sync may have, is followed piece by piece.
 _BEND_NS = 5_000_000
 _PIECE_NS = 300 * NS_PER_S
-# A report whose ticks are this far from those of the packet beside it belongs to the clock before or after.
-_REPORT_OFF_NS = 5 * NS_PER_S
 # The session's clock drifts against the sender's by tens of ppm: 600 s show it above the jitter of the delay floor.
 _DRIFT_SPAN_NS = 600 * NS_PER_S
 _DRIFT_BIN_NS = 60 * NS_PER_S
@@ -97,7 +95,7 @@ class _Fit:
 
 def clocks(logs: Sequence[TrackLog], epochs: Sequence[Epoch]) -> list[TimedEpoch]:
     """Every Epoch with its clock. Epochs whose journals overlap in time are of one connection and share the delay floor."""
-    fits = [_fit(epoch, _reports_of(logs[epoch.log], epoch)) for epoch in epochs]
+    fits = [_fit(epoch, reports_of(logs[epoch.log], epoch)) for epoch in epochs]
     timed: list[TimedEpoch] = []
     for group in _connections([fit for fit in fits if fit.reports]):
         timed += _onto_session(group)
@@ -107,25 +105,9 @@ def clocks(logs: Sequence[TrackLog], epochs: Sequence[Epoch]) -> list[TimedEpoch
     return sorted(timed, key=lambda one: one.start_ns)
 
 
-def _reports_of(log: TrackLog, epoch: Epoch) -> tuple[Array, Array, Array]:
-    """Ticks (unwrapped as the Epoch's), sender times and arrivals of the reports that belong to an Epoch."""
-    earliest, latest = epoch.first_arrival_ns - _REPORT_OFF_NS, epoch.last_arrival_ns + _REPORT_OFF_NS
-    mine = [one for one in log.reports if one.ssrc == epoch.ssrc and earliest <= one.arrival_ns <= latest]
-    arrivals = np.array([report.arrival_ns for report in mine], np.int64)
-    ntp_ns = np.array([report.ntp_ns for report in mine], np.int64)
-    by_arrival = np.argsort(epoch.packets["arrival_ns"], kind="stable")
-    # A report goes on from the packet before it, on the other side of a stall too.
-    before = np.searchsorted(epoch.packets["arrival_ns"][by_arrival], arrivals) - 1
-    packets = by_arrival[np.maximum(before, 0)]
-    timestamps = np.array([report.timestamp for report in mine], np.uint32)
-    distances = (timestamps - epoch.packets["timestamp"][packets]).view(np.int32).astype(np.int64)
-    near = np.abs(distances) * (NS_PER_S / epoch.rate) < _REPORT_OFF_NS
-    return (epoch.ticks[packets] + distances)[near], ntp_ns[near], arrivals[near]
-
-
-def _fit(epoch: Epoch, reports: tuple[Array, Array, Array]) -> _Fit:
+def _fit(epoch: Epoch, reports: Reports) -> _Fit:
     """The sender's clock by its reports; by its ticks alone when there are none."""
-    ticks, ntp_ns, _ = reports
+    ticks, ntp_ns = reports.ticks, reports.ntp_ns
     first, last = int(epoch.ticks[0]), int(epoch.ticks[-1]) + 1
     per_tick = NS_PER_S / epoch.rate
     ends = np.array([first, last], np.int64)

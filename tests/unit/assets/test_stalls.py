@@ -114,6 +114,13 @@ def test_a_network_alone_proves_nothing_and_a_drifting_sound_card_does_not_stand
     assert stood_ms(drifting, track(MediaKind.VIDEO, 600)) == []
 
 
+def test_a_report_from_before_the_first_packet_proves_nothing() -> None:
+    slow = (8, 14, 300)
+    sound = track(MediaKind.AUDIO, 20, slow=slow, reports_s=5)
+    early = SenderReport(START_NS - 800 * MS, SSRC[MediaKind.AUDIO], START_NS - 900 * MS, 0x7000_0000)
+    assert stood_ms(replace(sound, reports=(early, *sound.reports))) == []
+
+
 def test_a_late_burst_at_the_end_is_no_stall() -> None:
     sound = track(MediaKind.AUDIO, 20)
     sound.packets["arrival_ns"][-12:] += 80 * MS
