@@ -9,7 +9,7 @@ __all__ = ["Engine", "JournalIndex", "black_key_frame", "depacketise", "index_jo
 
 @final
 class Engine:
-    """The media engine: one UDP socket and two threads, from construction to `close`.
+    """The media engine: one port (UDP, and TCP unless turned off) and two threads, from construction to `close`.
 
     Commands and events are JSON objects (crates/worker/src/command.rs, docs of each variant). A command is answered by an event
     `{"event": "reply", "request": N, "ok": {...}}` or with `"error": {"code": int, "message": str}`.

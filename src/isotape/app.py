@@ -153,10 +153,11 @@ class Server:
         self.engine = EmbeddedEngine(
             EngineConfig(
                 bind=f"{settings.rtc_bind}:{settings.rtc_port}",
-                announce=[settings.rtc_ip or settings.rtc_bind],
+                announce=settings.rtc_announce,
                 journal_root=settings.journal_root,
                 video_codecs=settings.video_codecs,
                 sync_interval_ms=settings.journal_sync_ms,
+                tcp=settings.rtc_tcp,
             )
         )
         self._undo.push_async_callback(self.engine.close)

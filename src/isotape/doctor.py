@@ -83,12 +83,17 @@ def _sqlite_is_safe(settings: Settings) -> str:
 
 
 def _port_opens(settings: Settings) -> str:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.bind((settings.host, settings.rtc_port))
-        except OSError as error:
-            raise IsotapeError(f"UDP {settings.host}:{settings.rtc_port}: {error}; set ISOTAPE_RTC_PORT") from error
-        return f"UDP {settings.host}:{probe.getsockname()[1]} can be bound"
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    transports = {"UDP": socket.SOCK_DGRAM} | ({"TCP": socket.SOCK_STREAM} if settings.rtc_tcp else {})
+    for name, kind in transports.items():
+        with socket.socket(family, kind) as probe:
+            try:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, int(kind is socket.SOCK_STREAM))
+                probe.bind((settings.host, settings.rtc_port))
+            except OSError as error:
+                place = f"{name} {settings.rtc_bind}:{settings.rtc_port}"
+                raise IsotapeError(f"{place}: {error}; set ISOTAPE_RTC_PORT") from error
+    return f"{' and '.join(transports)} {settings.rtc_bind}:{settings.rtc_port or 'a free port'} can be bound"
 
 
 def _buffer_is_large(_settings: Settings) -> str:

@@ -26,10 +26,11 @@ class Settings(BaseSettings):
     access_key: str = Field("", description="App access key; empty: made at first start, kept in credentials.json.")
     app_secret: SecretStr = Field(SecretStr(""), description="App secret (HS256 key); empty: made at first start.")
 
-    rtc_ip: str = Field(
-        "", description="Address announced to browsers for media; empty: `host`, which must then be real."
+    rtc_ip: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Addresses announced to browsers for media; empty: `host`, which must then be real."
     )
-    rtc_port: int = Field(0, ge=0, le=65535, description="UDP port of all media; 0 takes a free one.")
+    rtc_port: int = Field(0, ge=0, le=65535, description="Port of all media, UDP and TCP; 0 takes a free one.")
+    rtc_tcp: bool = Field(True, description="Whether media may come over TCP, where a network lets no UDP through.")
     video_codecs: Annotated[tuple[str, ...], NoDecode] = Field(
         VIDEO_CODECS, description="Order of preference in the SDP answer. H264 first: most assets are then MP4."
     )
@@ -53,7 +54,7 @@ class Settings(BaseSettings):
     )
     log_format: str = Field("text", pattern="^(text|json)$", description="Shape of log lines on stderr.")
 
-    @field_validator("video_codecs", "webhook_allow", mode="before")
+    @field_validator("rtc_ip", "video_codecs", "webhook_allow", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         """Comma-separated text, as an environment variable holds it, becomes a tuple."""
@@ -69,9 +70,9 @@ class Settings(BaseSettings):
 
     @field_validator("rtc_ip")
     @classmethod
-    def _an_address(cls, value: str) -> str:
-        if value:
-            ip_address(value)
+    def _addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for address in value:
+            ip_address(address)
         return value
 
     @model_validator(mode="after")
@@ -92,6 +93,11 @@ class Settings(BaseSettings):
     def rtc_bind(self) -> str:
         """The media socket listens where HTTP does; an IPv6 address stands in brackets."""
         return f"[{self.host}]" if ":" in self.host else self.host
+
+    @property
+    def rtc_announce(self) -> tuple[str, ...]:
+        """The addresses that browsers send media to, without brackets."""
+        return self.rtc_ip or (self.host,)
 
     @property
     def storage_folder(self) -> Path:

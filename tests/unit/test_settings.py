@@ -23,7 +23,18 @@ def test_an_unknown_codec_is_refused(codecs: str) -> None:
 def test_an_address_that_nobody_can_reach_needs_another_one_to_announce() -> None:
     with pytest.raises(ValidationError, match="ISOTAPE_RTC_IP"):
         Settings(host="0.0.0.0")
-    assert Settings(host="0.0.0.0", rtc_ip="192.0.2.1").rtc_bind == "0.0.0.0"
+    settings = Settings(host="0.0.0.0", rtc_ip="192.0.2.1")  # type: ignore[arg-type]
+    assert settings.rtc_bind == "0.0.0.0"
+    assert settings.rtc_announce == ("192.0.2.1",)
+
+
+def test_both_address_families_are_announced_and_only_the_listener_needs_brackets() -> None:
+    both = Settings(host="::", rtc_ip="192.0.2.1, 2001:db8::1")  # type: ignore[arg-type]
+    assert both.rtc_bind == "[::]"
+    assert both.rtc_announce == ("192.0.2.1", "2001:db8::1")
+    assert Settings(host="::1").rtc_announce == ("::1",)
+    with pytest.raises(ValidationError, match="rtc_ip"):
+        Settings(rtc_ip="192.0.2.1,nowhere")  # type: ignore[arg-type]
 
 
 def test_the_secret_is_not_shown() -> None:

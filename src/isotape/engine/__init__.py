@@ -111,13 +111,14 @@ EngineEvent = (
 
 @dataclass(frozen=True, slots=True)
 class EngineConfig:
-    """bind is `address:port` of the one UDP socket; announce the addresses put into SDP answers."""
+    """bind is `address:port` of the UDP socket and, with tcp, of the listener beside it; announce the addresses put into SDP answers."""
 
     bind: str
     announce: Sequence[str]
     journal_root: Path
     video_codecs: Sequence[str]
     sync_interval_ms: int = 250
+    tcp: bool = True
     extra: Json = field(default_factory=dict)
 
 

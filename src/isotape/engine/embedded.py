@@ -68,6 +68,7 @@ def open_core(config: EngineConfig) -> Core:
                 "journal_root": str(config.journal_root),
                 "video_codecs": list(config.video_codecs),
                 "sync_interval_ms": config.sync_interval_ms,
+                "tcp": config.tcp,
                 **config.extra,
             }
         )
