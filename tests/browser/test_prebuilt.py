@@ -131,7 +131,7 @@ async def test_a_prebuilt_peer_whose_socket_drops_comes_back_into_its_asset(tmp_
         assert guest.strangers(node.server.url) == []
 
 
-async def test_chat_and_mute_reach_the_others_and_the_policy_lets_the_ui_look_as_it_is_drawn(
+async def test_chat_mute_and_the_end_reach_the_others_and_the_policy_lets_the_ui_look_as_it_is_drawn(
     tmp_path: Path, built: None
 ) -> None:
     async with running_node(tmp_path / "data") as node, chromium() as browser:
@@ -153,8 +153,10 @@ async def test_chat_and_mute_reach_the_others_and_the_policy_lets_the_ui_look_as
         await guest.page.get_by_test_id("audio_toggle_btn").click()
         muted = other.page.locator(".tile", has_text="guest5")
         await expect(muted).to_have_attribute("data-muted", "true", timeout=_PATIENCE_MS)
-        await guest.leave()
-        await other.leave()
+        await guest.page.get_by_test_id("leave_end_dropdown_trigger").click()
+        await guest.page.get_by_test_id("end_room_btn").click()
+        await guest.page.get_by_test_id("stop_stream_btn").click()
+        await other.page.wait_for_selector("body[data-state=left]", timeout=_PATIENCE_MS)
         assert refused == []
         assert guest.strangers(node.server.url) == []
 

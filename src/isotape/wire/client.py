@@ -190,10 +190,10 @@ _PUBLISH_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "video": {"bitRate": 256, "codec": "vp8", "frameRate": 25, "width": 320, "height": 180},
     "screen": {"codec": "vp8", "frameRate": 10, "width": 1280, "height": 720},
 }
-_PERMISSIONS = ("endRoom", "removeOthers", "mute", "unmute", "changeRole", "pollRead", "pollWrite", "sendRoomState")
-# Clients start no recording and no stream here, whatever a template says: the SDK hides the buttons when these are
-# false.
-_NEVER = ("hlsStreaming", "rtmpStreaming", "browserRecording")
+_PERMISSIONS = ("endRoom", "removeOthers", "mute", "unmute", "sendRoomState")
+# What the server refuses whatever a template says: clients start no recording and no stream here, roles stay, and there
+# are no polls. UIs hide the buttons when these are false.
+_NEVER = ("hlsStreaming", "rtmpStreaming", "browserRecording", "changeRole", "pollRead", "pollWrite")
 
 
 def _role(name: str, body: Mapping[str, Any], picture: tuple[int, int] | None) -> Message:

@@ -37,8 +37,10 @@ def test_a_recorded_session_asks_publishers_for_its_picture_size() -> None:
     assert (video["width"], video["height"]) == (1280, 720)
 
 
-@pytest.mark.parametrize("permission", ["browserRecording", "rtmpStreaming", "hlsStreaming"])
-def test_no_template_lets_a_client_start_a_recording(permission: str) -> None:
+@pytest.mark.parametrize(
+    "permission", ["browserRecording", "rtmpStreaming", "hlsStreaming", "changeRole", "pollRead", "pollWrite"]
+)
+def test_no_template_promises_a_client_what_the_server_refuses(permission: str) -> None:
     sent = policy({"host": {"permissions": {permission: True, "mute": True}}})
     assert sent["known_roles"]["host"]["permissions"][permission] is False
     assert sent["known_roles"]["host"]["permissions"]["mute"] is True
