@@ -131,7 +131,7 @@ async def test_a_prebuilt_peer_whose_socket_drops_comes_back_into_its_asset(tmp_
         assert guest.strangers(node.server.url) == []
 
 
-async def test_chat_mute_and_the_end_reach_the_others_and_the_policy_lets_the_ui_look_as_it_is_drawn(
+async def test_chat_hand_mute_and_the_end_reach_the_others_and_the_policy_lets_the_ui_look_as_it_is_drawn(
     tmp_path: Path, built: None
 ) -> None:
     async with running_node(tmp_path / "data") as node, chromium() as browser:
@@ -150,6 +150,8 @@ async def test_chat_mute_and_the_end_reach_the_others_and_the_policy_lets_the_ui
         await guest.page.get_by_test_id("emoji_reaction_btn").click()
         await expect(guest.page.locator("em-emoji").first).to_be_visible()
         await guest.page.keyboard.press("Escape")
+        await guest.page.get_by_test_id("hand_raise_btn").click()
+        await until(lambda: other.sdk("Object.values(state.peers).some(peer => peer.isHandRaised)"), _PATIENCE_MS / 1000)
         await guest.page.get_by_test_id("audio_toggle_btn").click()
         muted = other.page.locator(".tile", has_text="guest5")
         await expect(muted).to_have_attribute("data-muted", "true", timeout=_PATIENCE_MS)

@@ -27,6 +27,9 @@ emoji.setAttribute = function (name: string, value: string): void {
   HTMLElement.prototype.setAttribute.call(this, name, name === "set" ? "native" : value);
 };
 
+// What the built-in layout leaves out although the server does it: raised hands, and "be right back".
+const screens = { conferencing: { default: { elements: { hand_raise: {}, brb: {} } } } };
+
 const prebuilt = createRef<HMSPrebuiltRefType>();
 
 /** Once per published microphone: the track may come after the join, and comes again after a role change. */
@@ -46,6 +49,7 @@ createRoot(place).render(
     ref={prebuilt}
     roomCode={place.dataset["code"]!}
     options={{ userName: new URLSearchParams(search).get("name") ?? "", endpoints }}
+    screens={screens}
     onJoin={raiseMicrophoneQuality}
   />,
 );
