@@ -17,7 +17,7 @@ from isotape.assets.timeline import TimedEpoch
 @dataclass(frozen=True, slots=True)
 class Frames:
     """The frames of one Epoch. first and count are rows of `packets` (those with a payload); lacking counts packets missing in sequence
-    since the frame before; sizes are width and height that each shows, 0 where it shows none."""
+    since the frame before, those ahead of its first packet included; sizes are width and height that each shows, 0 where it shows none."""
 
     timed: TimedEpoch
     packets: Array
@@ -27,6 +27,7 @@ class Frames:
     sizes: Array
     whole: Array
     corrupt: Array
+    ahead: Array
     lacking: Array
     arrivals: Array
     session_ns: Array
@@ -90,7 +91,9 @@ def _frames(timed: TimedEpoch) -> Frames | None:
     inside = missing[last] - missing[first]
     after = np.append(before[1:], 1)
     known_start = np.concatenate(([False], before[1:] == 0))
-    starts = (flags[first] & STARTS_FRAME > 0) | known_start
+    key = np.logical_or.reduceat(flags & STARTS_KEY_FRAME > 0, first)
+    sizes = np.stack([np.maximum.reduceat(packets[side], first) for side in ("width", "height")], axis=1)
+    starts = known_start | ((flags[first] & STARTS_FRAME > 0) & ~_beheaded(key, sizes, before))
     ends = (flags[last] & (MARKER | ENDS_FRAME) > 0) | (after == 0)
     corrupt = np.logical_or.reduceat(flags & UNPARSABLE > 0, first)
     return Frames(
@@ -98,12 +101,20 @@ def _frames(timed: TimedEpoch) -> Frames | None:
         packets=packets,
         first=first,
         count=last - first + 1,
-        key=np.logical_or.reduceat(flags & STARTS_KEY_FRAME > 0, first),
-        sizes=np.stack([np.maximum.reduceat(packets[side], first) for side in ("width", "height")], axis=1),
+        key=key,
+        sizes=sizes,
         whole=starts & ends & (inside == 0) & ~corrupt,
         corrupt=corrupt,
+        ahead=before,
         lacking=before + inside,
         arrivals=packets["arrival_ns"][first],
         session_ns=timed.clock.session_ns(ticks[first]),
         kept=np.zeros(len(first), bool),
     )
+
+
+def _beheaded(key: Array, sizes: Array, before: Array) -> Array:
+    """Key frames without the packet of their parameter sets: H264 has one of its own for these, and what follows looks whole."""
+    sized = sizes[:, 0] > 0
+    beheaded: Array = key & ~sized & (before > 0) & bool((key & sized).any())
+    return beheaded

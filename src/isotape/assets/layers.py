@@ -143,8 +143,9 @@ def _cut(frames: Frames, since: int, until: int | None) -> Frames:
     stop = len(times) if until is None else int(np.searchsorted(times, until))
     part = slice(start, stop)
     # What is missing before a piece's key frame is missing from no picture of the piece.
-    lacking = frames.lacking[part].copy()
-    lacking[:1] = 0
+    ahead, lacking = frames.ahead[part].copy(), frames.lacking[part].copy()
+    lacking[:1] -= ahead[:1]
+    ahead[:1] = 0
     return replace(
         frames,
         first=frames.first[part],
@@ -153,6 +154,7 @@ def _cut(frames: Frames, since: int, until: int | None) -> Frames:
         sizes=frames.sizes[part],
         whole=frames.whole[part],
         corrupt=frames.corrupt[part],
+        ahead=ahead,
         lacking=lacking,
         arrivals=frames.arrivals[part],
         session_ns=frames.session_ns[part],

@@ -133,7 +133,8 @@ class _Reel:
             cause = Cause.CORRUPT
         early = not frames.kept[: start + 1].any() and frames.whole[start:stop].any()
         note = "before the first key frame" if early else ""
-        begin = int(positions[start]) if not frames.kept[start] else int(positions[max(start - 1, 0)])
+        # What is missing ahead of a frame's first packet may have been pictures of their own.
+        begin = int(positions[max(start - 1, 0)] if frames.kept[start] or frames.ahead[start] else positions[start])
         self.gaps.append(Gap(begin, int(positions[until]), cause, lacking, stop - start, note))
 
     def _state_pauses(self, positions: Array) -> None:

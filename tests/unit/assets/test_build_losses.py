@@ -7,6 +7,7 @@ import pytest
 
 from tests.kit.journal_writer import GAP
 from tests.kit.made_file import make
+from tests.kit.packetise import PACKETISERS
 from tests.kit.recorded_call import FPS, Network, audio, beeps, flashing, listen, record, video
 
 
@@ -70,6 +71,30 @@ def test_a_frame_with_a_hole_is_left_out_and_the_others_stay(tmp_path: Path, cod
     [gap] = made.gaps("video", "lost")
     assert gap["packets"] == 1
     assert gap["to_ms"] - gap["from_ms"] < 100
+
+
+def test_a_key_frame_that_lacks_only_its_parameter_sets_is_not_whole(tmp_path: Path) -> None:
+    frames = flashing("H264", 6)
+    parameter_sets = sum(len(PACKETISERS["H264"](frame.data)) for frame in frames[:60])
+    assert frames[60].key
+    made = make(
+        tmp_path, record(tmp_path / "v", video("H264", 0, 6), Network(lose=lambda packet: packet == parameter_sets))
+    )
+    frames_stated = made.track("video")["frames"]
+    assert (frames_stated["real"], frames_stated["incomplete"]) == (6 * FPS - 1, 1)
+
+
+def test_whole_pictures_lost_ahead_of_a_part_of_one_are_in_its_gap(tmp_path: Path) -> None:
+    frames = flashing("H264", 6)
+    sizes = [len(PACKETISERS["H264"](frame.data)) for frame in frames]
+    part = next(number for number in range(31, 60) if sizes[number] > 1 and set(sizes[number - 3 : number]) == {1})
+    first = sum(sizes[: part - 3])
+    gone = {first, first + 1, first + 2, first + 3}
+    made = make(tmp_path, record(tmp_path / "v", video("H264", 0, 6), Network(lose=gone.__contains__)))
+    [gap] = made.gaps("video", "lost")
+    assert gap["packets"] == 4
+    assert gap["from_ms"] == pytest.approx((part - 4) * 1000 / FPS, abs=5)
+    assert gap["to_ms"] == pytest.approx((part + 1) * 1000 / FPS, abs=5)
 
 
 def whole_folder(tmp_path: Path) -> Path:
