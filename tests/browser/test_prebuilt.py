@@ -151,7 +151,9 @@ async def test_chat_hand_mute_and_the_end_reach_the_others_and_the_policy_lets_t
         await expect(guest.page.locator("em-emoji").first).to_be_visible()
         await guest.page.keyboard.press("Escape")
         await guest.page.get_by_test_id("hand_raise_btn").click()
-        await until(lambda: other.sdk("Object.values(state.peers).some(peer => peer.isHandRaised)"), _PATIENCE_MS / 1000)
+        await until(
+            lambda: other.sdk("Object.values(state.peers).some(peer => peer.isHandRaised)"), _PATIENCE_MS / 1000
+        )
         await guest.page.get_by_test_id("audio_toggle_btn").click()
         muted = other.page.locator(".tile", has_text="guest5")
         await expect(muted).to_have_attribute("data-muted", "true", timeout=_PATIENCE_MS)
@@ -161,6 +163,15 @@ async def test_chat_hand_mute_and_the_end_reach_the_others_and_the_policy_lets_t
         await other.page.wait_for_selector("body[data-state=left]", timeout=_PATIENCE_MS)
         assert refused == []
         assert guest.strangers(node.server.url) == []
+
+
+async def test_the_bundle_travels_compressed_to_whoever_takes_that(tmp_path: Path, built: None) -> None:
+    async with running_node(tmp_path / "data") as node, httpx2.AsyncClient(trust_env=False) as client:
+        url = f"{node.server.url}/static/prebuilt/prebuilt.js"
+        answers = [await client.get(url, headers={"Accept-Encoding": takes}) for takes in ("gzip", "identity")]
+        assert answers[0].content == answers[1].content
+        assert [answer.headers["content-type"].partition(";")[0] for answer in answers] == ["text/javascript"] * 2
+        assert int(answers[0].headers["content-length"]) < int(answers[1].headers["content-length"]) / 2
 
 
 async def test_a_server_without_the_bundle_names_the_command_that_makes_it(

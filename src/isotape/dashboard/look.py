@@ -15,6 +15,8 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from fastapi.routing import APIRoute
 from fastapi.staticfiles import StaticFiles
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.datastructures import Headers
+from starlette.types import Scope
 
 from isotape.dashboard import wording
 from isotape.dashboard.gate import LoginNeeded
@@ -43,7 +45,20 @@ def static_files() -> StaticFiles:
 
 def prebuilt_files() -> StaticFiles:
     """The bundle of the Prebuilt UI, to be mounted at /static/prebuilt; it may be built while the server runs."""
-    return StaticFiles(directory=PREBUILT, check_dir=False)
+    return _CompressedFiles(directory=PREBUILT, check_dir=False)
+
+
+class _CompressedFiles(StaticFiles):
+    """Serves `<file>.gz` in place of a script, to a client that takes it."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        takes = Headers(scope=scope).get("accept-encoding", "")
+        if not (path.endswith(".js") and "gzip" in takes):
+            return await super().get_response(path, scope)
+        response = await super().get_response(f"{path}.gz", scope)
+        response.headers["Content-Encoding"] = "gzip"
+        response.headers["Vary"] = "Accept-Encoding"
+        return response
 
 
 class Look:
