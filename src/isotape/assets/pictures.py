@@ -142,7 +142,7 @@ class _Reel:
             return
         for number in np.flatnonzero(np.diff(positions) >= _PAUSE).tolist():
             start, end = int(positions[number]), int(positions[number + 1])
-            if not any(gap.start <= end and gap.end >= start and gap.frames for gap in self.gaps):
+            if not any(gap.start < end and gap.end > start and (gap.frames or gap.packets) for gap in self.gaps):
                 self.gaps.append(Gap(start, end, Cause.PAUSED))
 
 

@@ -97,6 +97,17 @@ def test_whole_pictures_lost_ahead_of_a_part_of_one_are_in_its_gap(tmp_path: Pat
     assert gap["to_ms"] == pytest.approx((part + 1) * 1000 / FPS, abs=5)
 
 
+def test_an_outage_of_seconds_is_stated_once(tmp_path: Path) -> None:
+    frames = flashing("H264", 9)
+    sizes = [len(PACKETISERS["H264"](frame.data)) for frame in frames]
+    gone = range(sum(sizes[:60]), sum(sizes[:150]))
+    made = make(tmp_path, record(tmp_path / "v", video("H264", 0, 9), Network(lose=gone.__contains__)))
+    [gap] = made.track("video")["gaps"]
+    assert (gap["cause"], gap["packets"]) == ("lost", len(gone))
+    assert gap["from_ms"] == pytest.approx(59_000 / FPS, abs=5)
+    assert gap["to_ms"] == pytest.approx(150_000 / FPS, abs=5)
+
+
 def whole_folder(tmp_path: Path) -> Path:
     folder = tmp_path / "whole"
     folder.mkdir()
