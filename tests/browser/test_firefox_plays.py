@@ -20,7 +20,7 @@ pytestmark = [
     pytest.mark.skipif(bool(firefox.MISSING), reason=f"{', '.join(firefox.MISSING)} is missing"),
 ]
 
-_CALL_S = 6
+_CALL_S = 5
 # The element tells its time in steps, and a busy page asks late.
 _HEARD_S = 0.12
 

@@ -114,6 +114,12 @@ def stalled_ms(file: Path) -> float:
     return float(stood_ms[-1] - stood_ms[0])
 
 
+def stood_most_ms(file: Path) -> float:
+    """The widest that the page's clock and the sound clock drew apart (ms). A busy machine makes no sound for a while."""
+    stood_ms = _stood_ms(stamps(file))
+    return float(stood_ms.max() - stood_ms.min())
+
+
 def _stood_ms(found: list[Stamp]) -> NDArray[np.int64]:
     """How far the sound clock is behind the page's at each picture, from any zero; both wrap at 16 bits."""
     behind = np.array([stamp.page_ms - stamp.sound_ms for stamp in found], np.int64).astype(np.int16)
