@@ -32,6 +32,12 @@ const ERROR_PAUSE: Duration = Duration::from_millis(50);
 /// the path it uses every 2.5 s when nothing else flows (its weak and stable ping intervals).
 const PATH_SILENCE: Duration = Duration::from_secs(3);
 
+/// When silence on a subscriber's path means that it is dead. The longest honest silence is that of a client
+/// to which nothing is sent and which only consents: 6 s (RFC 7675 section 5.1).
+const DEAD_SILENCE: Duration = Duration::from_secs(7);
+/// Nobody has checked any path for so long: the client is gone. It is str0m's own time for a pair.
+const UNCHECKED: Duration = Duration::from_secs(15);
+
 pub struct Connection {
     pub rtc: Rtc,
     pub key: ConnectionKey,
@@ -49,6 +55,8 @@ pub struct Connection {
     path: Option<Tuple>,
     /// When something last came from there.
     path_heard: Instant,
+    /// When a check last came, on whatever path.
+    checked_at: Instant,
 }
 
 /// How an input ended.
@@ -87,6 +95,7 @@ impl Connection {
             channel: None,
             path: None,
             path_heard: now,
+            checked_at: now,
         }
     }
 
@@ -104,6 +113,7 @@ impl Connection {
     /// than the dead one: so the latest nomination counts. A client that does not repeat its nomination
     /// (Firefox's consent checks) is followed when the old path has fallen silent.
     pub fn follow(&mut self, source: Tuple, nominates: bool, at: Instant) -> bool {
+        self.checked_at = at;
         let is_silent = at.saturating_duration_since(self.path_heard) >= PATH_SILENCE;
         if !(nominates || is_silent || self.path.is_none()) {
             self.hear(source, at);
@@ -111,6 +121,22 @@ impl Connection {
         }
         self.path_heard = at;
         self.path.replace(source).is_some_and(|old| old != source)
+    }
+
+    /// Whether the client can be reached. str0m gives up a nominated pair that is checked no more, though
+    /// the client may use another that it had no need to nominate again.
+    pub fn is_up(&self, now: Instant) -> bool {
+        let is_checked = now.saturating_duration_since(self.checked_at) < UNCHECKED;
+        self.rtc.is_alive() && (self.rtc.is_connected() || self.is_connected && is_checked)
+    }
+
+    /// Whether the path has been silent so long that it must be dead; true once for each such time.
+    pub fn take_silence(&mut self, now: Instant) -> bool {
+        let is_dead = now.saturating_duration_since(self.path_heard) >= DEAD_SILENCE;
+        if is_dead {
+            self.path_heard = now;
+        }
+        is_dead
     }
 
     /// Nothing reaches the client there any more.

@@ -7,7 +7,8 @@
 //! It must never open a socket, start a thread or read a clock, and no input from the network may end
 //! more than the peer it belongs to.
 //!
-//! Read in this order: [`sfu`] (the whole and its commands), `packets` (the data path), `negotiate`
+//! Read in this order: [`sfu`] (the whole and its commands), `packets` (the data path), `paths`
+//! (where clients are), `negotiate`
 //! (subscribe offers), `nack` (lost packets), `peer` and `connection` (state), then the small pure parts.
 #![forbid(unsafe_code)]
 
@@ -25,6 +26,7 @@ mod negotiate;
 mod offer;
 mod output;
 mod packets;
+mod paths;
 mod payload;
 mod peer;
 mod publish;

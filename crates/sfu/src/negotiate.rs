@@ -278,7 +278,8 @@ fn make_offer(peer: &mut Peer, additions: &[Addition]) -> Option<String> {
     {
         api.set_direction(received.mid, Direction::Inactive);
     }
-    if std::mem::take(&mut peer.needs_ice_restart) {
+    let restarts_ice = std::mem::take(&mut peer.needs_ice_restart);
+    if restarts_ice {
         ufrag = api.ice_restart(true).ufrag;
     }
     let offer = api.apply();
@@ -290,6 +291,7 @@ fn make_offer(peer: &mut Peer, additions: &[Addition]) -> Option<String> {
         token,
         sdp: offer.to_sdp_string(),
         added,
+        restarts_ice,
     });
     Some(ufrag)
 }

@@ -2,7 +2,6 @@
 //!
 //! The journal comes first: nothing that a subscriber wishes or suffers may keep a packet from it.
 
-use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Instant;
 
 use str0m::format::CodecSpec;
@@ -13,11 +12,11 @@ use str0m::{Event as RtcEvent, Input};
 
 use crate::codecs;
 use crate::connection::{Connection, ConnectionKey};
-use crate::demux::{self, Check};
+use crate::demux;
 use crate::forward::Numbers;
 use crate::limits;
 use crate::nack::{self, Arrival, Sighting};
-use crate::output::{Event, Kind, Payload, Pc, PcState, Transport, Tuple};
+use crate::output::{Event, Kind, Payload, Pc, Tuple};
 use crate::payload::begins_key_frame;
 use crate::peer::{Peer, Received, Stage, Track, TrackKey};
 use crate::sfu::{Sfu, ssrc_payload};
@@ -55,32 +54,6 @@ impl Sfu {
         };
         connection.hear(source, at);
         key
-    }
-
-    /// A check that knows the password makes its source known, and may move the connection's path there.
-    fn take_check(&mut self, at: Instant, source: Tuple, datagram: &[u8]) -> Option<ConnectionKey> {
-        let check = self.demux.check(datagram);
-        let connection = check.as_ref().and_then(|check| self.connection(check.key));
-        let (Some(Check { key, nominates }), Some(connection)) = (check, connection) else {
-            self.output.counters.datagrams_unknown_source += 1;
-            return None;
-        };
-        if !knows_password(connection, at, datagram) {
-            self.output.counters.stun_refused += 1;
-            return None;
-        }
-        let has_moved = connection.follow(source, nominates, at);
-        self.output.counters.path_changes += u64::from(has_moved);
-        self.demux.verify(source, key);
-        Some(key)
-    }
-
-    /// A TCP connection is closed: nothing goes there any more, and its address may become another's.
-    pub fn lose(&mut self, source: Tuple) {
-        let owner = self.demux.forget_source(source);
-        if let Some(connection) = owner.and_then(|key| self.connection(key)) {
-            connection.lose_path(source);
-        }
     }
 
     /// Gives one input to a connection and acts on what comes out.
@@ -423,35 +396,6 @@ impl Sfu {
         }
     }
 
-    fn on_connectivity(&mut self, key: ConnectionKey, now: Instant) {
-        let Some(connection) = self.connection(key) else {
-            return;
-        };
-        let is_connected = connection.rtc.is_alive() && connection.rtc.is_connected();
-        if is_connected == connection.is_connected {
-            return;
-        }
-        connection.is_connected = is_connected;
-        let Some(peer) = self.peers.get_mut(&key.peer) else {
-            return;
-        };
-        let state = if is_connected {
-            PcState::Connected
-        } else {
-            PcState::Disconnected
-        };
-        self.output.events.push(Event::Connection {
-            peer: peer.id.clone(),
-            pc: key.pc,
-            state,
-        });
-        // The client repairs its publish connection itself, but waits for us on the other one.
-        if !is_connected && key.pc == Pc::Subscribe {
-            peer.needs_ice_restart = true;
-            self.offer_to(key.peer, now);
-        }
-    }
-
     pub(crate) fn ask_for_key_frame(&mut self, peer_key: u32, track_id: &str, now: Instant) {
         let track = self
             .peers
@@ -506,14 +450,6 @@ impl Sfu {
         }
         self.mark_dirty(key);
     }
-}
-
-/// Checks the integrity of a STUN request. A session takes STUN from the address that it sends to without
-/// looking, so it is asked as if this came from nowhere.
-fn knows_password(connection: &Connection, at: Instant, datagram: &[u8]) -> bool {
-    let nowhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
-    Receive::new(Transport::Udp.into(), nowhere, nowhere, datagram)
-        .is_ok_and(|received| connection.rtc.accepts(&Input::Receive(at, received)))
 }
 
 /// What became of a packet at one subscriber.

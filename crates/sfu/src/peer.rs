@@ -102,6 +102,7 @@ pub struct PendingOffer {
     pub token: SdpPendingOffer,
     pub sdp: String,
     pub added: Vec<TrackKey>,
+    pub restarts_ice: bool,
 }
 
 pub struct Peer {

@@ -385,6 +385,7 @@ impl Sfu {
     }
 
     fn look_at_rooms(&mut self, now: Instant) {
+        self.look_at_paths(now);
         for (name, room) in &mut self.rooms {
             self.output
                 .events

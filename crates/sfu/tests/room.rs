@@ -104,6 +104,26 @@ fn losses_that_recovery_gives_up_bring_a_key_frame() {
 }
 
 #[test]
+fn a_viewer_whose_path_fell_silent_is_offered_one_ice_restart_before_it_counts_as_lost() {
+    let (mut lab, _, bob) = publisher_and_viewer();
+    lab.run(SECOND);
+    lab.events.clear();
+    lab.browsers[bob].is_online = false;
+    lab.run(6 * SECOND);
+    assert_eq!(lab.events, [], "an idle client may be silent for 6 s");
+    lab.run(2 * SECOND);
+    let [Event::SubscribeOffer { peer, .. }] = &lab.events[..] else {
+        panic!("not one offer: {:?}", lab.events);
+    };
+    assert_eq!(peer, "bob");
+    lab.browsers[bob].is_online = true;
+    lab.run(10 * SECOND);
+    let is_offer = |event: &&Event| matches!(event, Event::SubscribeOffer { .. });
+    assert_eq!(lab.events.iter().filter(is_offer).count(), 0);
+    assert!(lab.browsers[bob].subscribe.rtc.is_connected());
+}
+
+#[test]
 fn a_viewer_whose_path_broke_is_offered_an_ice_restart_and_comes_back() {
     let (mut lab, alice, bob) = publisher_and_viewer();
     lab.browsers[bob].is_online = false;
