@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.kit import stamps
-from tests.kit.browsers import chromium, join
+from tests.kit import browsers, firefox, stamps
 from tests.kit.netlab.conditions import Conditions
 from tests.kit.netlab.lab import ANNOUNCED, Weather, running_lab
 from tests.kit.node import running_node
@@ -14,13 +13,27 @@ from tests.kit.tcp_relay import tcp_relay
 
 pytestmark = [pytest.mark.browser, pytest.mark.anyio, pytest.mark.timeout(180)]
 
+# Longer than the pause between two consent checks of Firefox, which is 4 to 6 s (RFC 7675 section 5.1).
 _CALL_S = 8
+_BOTH = pytest.mark.parametrize(
+    ("opened", "join"),
+    [
+        pytest.param(browsers.chromium, browsers.join, id="chromium"),
+        pytest.param(
+            firefox.firefox,
+            firefox.join,
+            id="firefox",
+            marks=pytest.mark.skipif(bool(firefox.MISSING), reason=f"{', '.join(firefox.MISSING)} is missing"),
+        ),
+    ],
+)
 _FINE = Weather()
 _NOTHING_PASSES = Weather(Conditions(loss_percent=100), Conditions(loss_percent=100))
 
 
-async def test_a_browser_without_udp_is_recorded_over_tcp(tmp_path: Path) -> None:
-    async with running_node(tmp_path / "data", rtc_ip=ANNOUNCED) as node, chromium() as browser:
+@_BOTH
+async def test_a_browser_without_udp_is_recorded_over_tcp(tmp_path: Path, opened: Any, join: Any) -> None:
+    async with running_node(tmp_path / "data", rtc_ip=ANNOUNCED) as node, opened() as browser:
         async with tcp_relay(ANNOUNCED, node.server.engine.media_port):
             room, code = await node.make_room()
             person = await join(browser, node.server.url, code, 1)
@@ -32,11 +45,14 @@ async def test_a_browser_without_udp_is_recorded_over_tcp(tmp_path: Path) -> Non
         assert all(track["packets"]["lost"] == 0 for track in node.sidecar(asset)["tracks"])
 
 
-async def test_a_browser_whose_udp_dies_goes_on_over_tcp_in_the_same_recording(tmp_path: Path) -> None:
+@_BOTH
+async def test_a_browser_whose_udp_dies_goes_on_over_tcp_in_the_same_recording(
+    tmp_path: Path, opened: Any, join: Any
+) -> None:
     async with (
         running_node(tmp_path / "data", rtc_ip=ANNOUNCED) as node,
         running_lab(tmp_path / "fates") as lab,
-        chromium() as browser,
+        opened() as browser,
         tcp_relay(ANNOUNCED, node.server.engine.media_port),
     ):
         route = await lab.open_announced("browser", node.server.engine.media_port, _FINE)
@@ -56,11 +72,14 @@ async def test_a_browser_whose_udp_dies_goes_on_over_tcp_in_the_same_recording(t
         assert sound["packets"]["lost"] > 0, "nothing was cut: nothing was tested"
 
 
-async def test_a_browser_behind_a_rebinding_nat_goes_on_in_the_same_recording(tmp_path: Path) -> None:
+@_BOTH
+async def test_a_browser_behind_a_rebinding_nat_goes_on_in_the_same_recording(
+    tmp_path: Path, opened: Any, join: Any
+) -> None:
     async with (
         running_node(tmp_path / "data", rtc_ip=ANNOUNCED) as node,
         running_lab(tmp_path / "fates") as lab,
-        chromium() as browser,
+        opened() as browser,
     ):
         route = await lab.open_announced("browser", node.server.engine.media_port, _FINE)
         room, code = await node.make_room()
