@@ -6,6 +6,7 @@ What the test learns of it is what an operator sees: the ready line, the exit co
 import asyncio
 import json
 import os
+import random
 import signal
 import socket
 import sqlite3
@@ -31,6 +32,7 @@ _SECRET = "webhook secret of the test"
 _PROGRAM = Path(sys.executable).with_name("isotape")
 # A bound, not a pace: a start takes 3 s on a machine at rest.
 _PATIENCE_S = 60.0
+_PORTS = range(20_000, 32_000)
 
 
 @dataclass(eq=False)
@@ -157,8 +159,8 @@ async def served_node(
         receiver = await stack.enter_async_context(Receiver(_SECRET))
         values: dict[str, Any] = {
             "data_dir": folder / "data",
-            "port": _free_port(socket.SOCK_STREAM),
-            "rtc_port": _free_port(socket.SOCK_DGRAM),
+            "port": free_port(),
+            "rtc_port": free_port(),
             "webhook_url": receiver.url,
             "webhook_secret": _SECRET,
             "webhook_allow": ("127.0.0.1",),
@@ -191,8 +193,21 @@ def _environment(settings: Settings) -> dict[str, str]:
     return {f"ISOTAPE_{name.upper()}": value for name, value in text.items()}
 
 
-def _free_port(kind: socket.SocketKind) -> int:
+def free_port() -> int:
+    """A port that UDP and TCP are free on, and stay so while a server is away.
+
+    Below 32,768 the kernel gives none to a client for its own end (ip_local_port_range), which could come between two starts.
+    """
+    for port in random.sample(_PORTS, len(_PORTS)):
+        if _is_free(port, socket.SOCK_STREAM) and _is_free(port, socket.SOCK_DGRAM):
+            return port
+    raise AssertionError(f"no port of {_PORTS} is free")
+
+
+def _is_free(port: int, kind: socket.SocketKind) -> bool:
     with socket.socket(socket.AF_INET, kind) as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port
+        try:
+            one.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
