@@ -15,6 +15,7 @@ from isotape.assets.packets import read
 from tests.kit import browsers, firefox, stamps
 from tests.kit.caller import Caller
 from tests.kit.node import Json, Node, running_node
+from tests.kit.playback import plays
 from tests.kit.until import until
 
 pytestmark = [
@@ -39,7 +40,7 @@ _SEEN = """async () => {
 }"""
 
 
-async def test_firefox_and_chromium_see_each_other_and_each_leaves_its_own_content(tmp_path: Path) -> None:
+async def test_firefox_and_chromium_see_each_other_and_each_leaves_its_own_content_that_plays(tmp_path: Path) -> None:
     async with (
         running_node(tmp_path / "data", video_codecs=("VP9", "VP8")) as node,
         browsers.chromium() as chromium,
@@ -54,6 +55,7 @@ async def test_firefox_and_chromium_see_each_other_and_each_leaves_its_own_conte
         await two.leave()
         await one.leave()
         names = {peer["id"]: peer["name"] for peer in (await node.session(room))["peers"].values()}
+        playing = []
         for asset in await node.assets(room, 2):
             caller = {"peer1": one, "peer2": two}[names[asset["metadata"]["peer_id"]]]
             file = await node.download(asset, tmp_path)
@@ -61,6 +63,9 @@ async def test_firefox_and_chromium_see_each_other_and_each_leaves_its_own_conte
             _check_sync(file)
             assert len(stamps.pictures(file)) >= sent[caller.name]
             _check_whole(node, asset, file)
+            assert (file.suffix, asset["metadata"]["codec"]["video"]) == (".mp4", "VP9")
+            playing.append(plays(fox, file, asset["duration"]))
+        await asyncio.gather(*playing)
 
 
 async def _sees_pictures(caller: Caller) -> None:

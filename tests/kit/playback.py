@@ -3,9 +3,16 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
+from tests.kit import stamps
 from tests.kit.caller import Browser
 from tests.kit.ranges import served
 
+# The element tells its time in steps, and a busy page asks late.
+_HEARD_S = 0.12
+# Pictures at the very end that a player may count after it says that it has ended.
+_UNSHOWN = 2
 # The page asks the element's clock each time the analyser hears the beep begin; 4096 samples are 85 ms of smear, so 512 are used.
 _PLAY = """async (name) => {
   const media = Object.assign(document.createElement("video"), { src: `/${name}` });
@@ -54,3 +61,18 @@ async def play(browser: Browser, file: Path) -> Played:
         finally:
             await page.close()
     return Played(result["ended"], result["length"], result["beeps"], result["width"], result["pictures"])
+
+
+async def plays(browser: Browser, file: Path, length_s: float, *, has_pictures: bool = True) -> None:
+    """The browser plays the file to its end, shows its pictures and hears each beep where the decoder found it."""
+    expected = stamps.beeps(stamps.sound(file))
+    played = await play(browser, file)
+    assert played.ended
+    assert played.length_s == pytest.approx(length_s, abs=1)
+    assert len(played.beeps_s) == len(expected) >= 2
+    assert played.beeps_s == pytest.approx(expected, abs=_HEARD_S)
+    assert (played.width > 0) == has_pictures
+    if has_pictures:
+        shown = stamps.pictures(file)
+        assert played.width == [stamp for stamp in shown if stamp][-1].width
+        assert played.pictures >= len(shown) - _UNSHOWN
